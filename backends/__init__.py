@@ -1,0 +1,1 @@
+"""Adapters: the same names for each framework."""

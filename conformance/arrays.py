@@ -1,0 +1,56 @@
+"""Arrays of the vector files, and comparison of bits."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .verdicts import NotApplicable
+
+Array: TypeAlias = npt.NDArray[Any]
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """Return NumPy's dtype of that name; bfloat16 is ml_dtypes's."""
+    if name != "bfloat16":
+        return np.dtype(name)
+    try:
+        return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    except ImportError as error:
+        raise NotApplicable("bfloat16 needs ml_dtypes (pip install ropecore[bf16])") from error
+
+
+def decode(source: Mapping[str, Any]) -> Array:
+    """Return a vector file's array: float64 where it holds a float, else int64."""
+    numbers = [_number(value) for value in source["data"]]
+    dtype = np.float64 if any(isinstance(value, float) for value in numbers) else None
+    array = np.array(numbers, dtype=dtype) if numbers else np.zeros(0, np.int64)
+    return array.reshape(source["shape"])
+
+
+def decode_floats(source: Mapping[str, Any]) -> Floats:
+    """Return a vector file's array as float64."""
+    return decode(source).astype(np.float64)
+
+
+def _number(value: float | str) -> float | int:
+    """Return a number of a vector file: NaN, infinities and integers beyond 2^53 are strings there."""
+    if not isinstance(value, str):
+        return value
+    return float(value) if value in ("NaN", "Infinity", "-Infinity") else int(value)
+
+
+def same_bits(one: Array, other: Array) -> bool:
+    """Return whether two arrays agree in shape, dtype and every bit, those of NaN and of zero's sign included."""
+    return one.shape == other.shape and one.dtype == other.dtype and one.tobytes() == other.tobytes()
+
+
+def differing_bits(one: Array, other: Array) -> npt.NDArray[np.bool_]:
+    """Return where two arrays of one shape and dtype differ in a bit."""
+    width = np.dtype(f"u{one.dtype.itemsize}")
+    return np.ascontiguousarray(one).view(width) != np.ascontiguousarray(other).view(width)

@@ -1,0 +1,202 @@
+"""The error model of rope.md, R-10.6: how far a right result may be from the exact one.
+
+Everything is float64.  The model weighs magnitudes, so cos, sin and M may be off by a few 2^-53 without changing a verdict;
+they come from `ropecore.cos_sin`, which is accurate to 2^-52 at every position.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import ropecore
+
+from .arrays import Array, Floats
+
+UNIT = {"float32": 2.0**-24, "float16": 2.0**-24, "bfloat16": 2.0**-24, "float64": 2.0**-53}  # u: what is computed in
+STORE = {"bfloat16": 2.0**-8, "float16": 2.0**-11}  # u_s: what 16-bit results are rounded to
+SMALLEST = {"float32": 2.0**-149, "float16": 2.0**-24, "bfloat16": 2.0**-133, "float64": 2.0**-1074}  # eta, eta_s
+EXACT = {"float32": 1.2e-7, "float16": 1.2e-7, "bfloat16": 1.2e-7, "float64": 2.0**-52}  # R-10.2
+REAL = {"float32": 2.0**-23, "float16": 2.0**-23, "bfloat16": 2.0**-23, "float64": 2.0**-52}  # R-10.2, real axes
+GOLDEN = 2.0**-53  # a golden value is itself rounded to float64
+GIVEN = 4.0  # k of R-10.6, where the plan gives the frequencies
+
+
+@dataclass(frozen=True)
+class Words:
+    """The precision that a target declares (R-10.1); `own`: it makes its own frequencies."""
+
+    angle: str = "float32"
+    table: str = "float32"
+    compute: str = "float32"
+    own: bool = False
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What the model reads of a plan at its positions; arrays are (.., n_pairs) or broadcast to it."""
+
+    cos: Floats  # cos phi and sin phi, without M
+    sin: Floats
+    scale: Floats  # M = A * exp(s m (p - c))
+    reach: Floats  # sum over axes of |F p|
+    real_reach: Floats  # the same over real axes alone
+    tilt: Floats  # |m (p - c)|
+    factor: bool  # A is not 1
+    magnitude: bool  # the plan has a magnitude
+
+    def fitted(self, shape: tuple[int, ...], order: tuple[int, ...]) -> "Turns":
+        """Return the arrays with their position axes in this order and shape, to broadcast against a tensor's pairs."""
+        names = ("cos", "sin", "scale", "reach", "real_reach", "tilt")
+        arrays = {name: getattr(self, name).transpose(*order, len(order)).reshape(*shape, -1) for name in names}
+        return dataclasses.replace(self, **arrays)
+
+
+def turns(plan: ropecore.RotaryPlan, positions: Array, role: str = "q") -> Turns:
+    """Return what the error model reads of a plan at positions, (..) for one axis and (n_axes, ..) for several."""
+    cos, sin = ropecore.cos_sin(plan, positions, role=role)  # with M
+    grid = np.asarray(positions, np.float64)
+    grid = grid if plan.n_axes > 1 else grid[None]
+    each = np.abs(grid[..., None] * plan.frequencies.T.reshape(plan.n_axes, *[1] * (grid.ndim - 1), -1))
+    real = np.array(plan.real_axes)
+    exponent = _exponent(plan, grid[0], role)
+    scale = plan.attention_factor * np.exp(exponent)
+    return Turns(
+        cos=cos / scale,
+        sin=sin / scale,
+        scale=scale,
+        reach=each.sum(axis=0),
+        real_reach=each[real].sum(axis=0),
+        tilt=np.abs(exponent),
+        factor=plan.attention_factor != 1,
+        magnitude=plan.log_magnitude is not None,
+    )
+
+
+def _exponent(plan: ropecore.RotaryPlan, positions: Floats, role: str) -> Floats:
+    """Return s m (p - c), zero without a magnitude (R-2.4)."""
+    if plan.log_magnitude is None:
+        return np.zeros((*positions.shape, plan.n_pairs))
+    sign = 1.0 if role == "q" else -1.0
+    return sign * plan.log_magnitude * (positions[..., None] - plan.centre)
+
+
+def table_bound(at: Turns, dtype: str, words: Words, k: float | Floats = GIVEN) -> Floats:
+    """Return t of R-10.6: the error of cos and of sin, M included, for x of that dtype."""
+    u = UNIT[dtype]
+    if words.angle == "exact":
+        t = at.scale * EXACT[dtype]  # angle exact
+        t = t + at.scale * REAL[dtype] * at.real_reach  # angle exact, real axes
+    else:
+        t = at.scale * (np.minimum(2.0, k * 2.0**-24 * at.reach) + 2.0**-23)  # angle float32
+    if at.factor:
+        t = t + (u if dtype == "float64" else 2 * u) * at.scale  # A is not 1: A is rounded, and the product
+    if at.magnitude:
+        t = t + (2 * at.tilt + 4) * u * at.scale  # a magnitude
+    if words.table == "input" and words.compute == "float32" and dtype in STORE:
+        t = t + STORE[dtype] * at.scale  # table input with compute float32
+    return np.asarray(t)
+
+
+def rotation_bound(
+    plan: ropecore.RotaryPlan,
+    at: Turns,
+    x: Floats,
+    y: Floats,
+    dtype: str,
+    words: Words,
+    mode: str = "forward",
+    k: float | Floats = GIVEN,
+) -> Floats:
+    """Return B of R-10.6 for each element of the exact result y, (.., head_dim); zero on lanes in no row.
+
+    x is the input (for a gradient: the output's gradient), `mode` forward, inverse or transpose, and the arrays of `at`
+    broadcast against (.., n_pairs).  Elements whose inputs are not finite get NaN or infinity: they are compared as such.
+    """
+    read, write = (plan.lanes, plan.out) if mode == "forward" else (plan.out, plan.lanes)
+    t, scale = table_bound(at, dtype, words, k), at.scale
+    if mode == "inverse":
+        t, scale = _inverted(t, scale, UNIT[dtype])
+    bound = np.zeros(np.broadcast_shapes(x.shape, y.shape))
+    with np.errstate(invalid="ignore"):  # infinity times a zero
+        x1, x2 = np.abs(x[..., read[:, 0]]), np.abs(x[..., read[:, 1]])
+        cos, sin = np.abs(at.cos), np.abs(at.sin)
+        for lanes, products in ((write[:, 0], x1 * cos + x2 * sin), (write[:, 1], x1 * sin + x2 * cos)):
+            exact = np.abs(y[..., lanes])
+            b = t * (x1 + x2)  # the tables
+            b = b + 2 * UNIT[dtype] * scale * products  # two products and a sum
+            b = b + 2 * SMALLEST[dtype if dtype == "float64" else "float32"]  # underflow
+            if dtype in STORE:
+                b = b + STORE[dtype] * (exact + b) + SMALLEST[dtype] / 2  # a 16-bit result
+                if words.compute == "input":
+                    b = b + 3 * STORE[dtype] * scale * (x1 + x2)  # tables, products and sum in 16 bits
+            bound[..., lanes] = b + GOLDEN * exact
+    return bound
+
+
+def _inverted(t: Floats, scale: Floats, u: float) -> tuple[Floats, Floats]:
+    """Return t and M of the inverse, from those of the forward rotation (R-10.6, last lines)."""
+    extra = 0.0 if np.all(scale == 1) else 4 * u / scale
+    return t / scale**2 + extra, 1 / scale
+
+
+def score_bound(q: Floats, k: Floats, q_bound: Floats, k_bound: Floats) -> Floats:
+    """Return the bound of the products q.k, (.., s_q, s_k), from rotated q and k (.., s, d) and their bounds.
+
+    (q + dq).(k + dk) - q.k is at most the sum over lanes of |dq k| + |q dk| + |dq dk|.  The last term is the judge's own
+    float64 product: n products and sums of at most 2^-53 each.
+    """
+    q, k = np.abs(q), np.abs(k)
+    moved = q_bound @ _turned(k) + q @ _turned(k_bound) + q_bound @ _turned(k_bound)
+    rounded: Floats = (q.shape[-1] + 1) * 2.0**-53 * ((q + q_bound) @ _turned(k + k_bound))
+    return np.asarray(moved + rounded)
+
+
+def _turned(array: Floats) -> Floats:
+    return np.swapaxes(array, -1, -2)
+
+
+def own_frequencies(config: Mapping[str, Any], lanes: Array) -> Floats | float:
+    """Return k of R-10.6 for each row of a config's plan, for a target that makes its own frequencies in float32.
+
+    k = 2 + c with c = 4 (+ ln(b) 2j/R if R is not a power of two), times (1 + s/3) under llama3, yarn and ntk_by_parts.
+    """
+    if config.get("inv_freq") is not None:
+        return GIVEN
+    slope, size = exponents(config, lanes)
+    c = (4 + np.where(np.log2(size) % 1 == 0, 0.0, slope)) * _stretch(config.get("scaling"))
+    return np.asarray(2 + c)
+
+
+def frequency_bound(config: Mapping[str, Any], lanes: Array) -> Floats:
+    """Return the relative bound of R-4.2 for each row of a config's plan; given frequencies without a rule are used as they are."""
+    if config.get("inv_freq") is not None:
+        return np.full(len(lanes), 0.0 if config.get("scaling") is None else 8 * 2.0**-53)
+    return np.asarray((4 + exponents(config, lanes)[0]) * 2.0**-53)
+
+
+def exponents(config: Mapping[str, Any], lanes: Array) -> tuple[Floats, Floats]:
+    """Return |ln(b)| 2j/R and R of each row of a plan; with per_axis frequencies, j and R of its own axis (R-6.6).
+
+    Rows are found by their first lane: the canonical form sorts pairs, and drops some.
+    """
+    plain = {key: value for key, value in config.items() if key not in ("scaling", "attention_factor")}
+    rows = ropecore.RopeConfig.from_dict(plain).rows()
+    of_axis = rows.frequencies != 0  # unscaled, each is above zero on the pair's axis, and there alone
+    if config.get("axis_frequencies") != "per_axis":
+        of_axis = np.ones((len(of_axis), 1), bool)
+    index = (np.cumsum(of_axis, axis=0) - 1)[of_axis]  # j
+    size = (2.0 * of_axis.sum(axis=0) * of_axis).sum(axis=1)  # R
+    order = np.argsort(rows.lanes.min(axis=1))
+    found = order[np.searchsorted(rows.lanes.min(axis=1)[order], lanes.min(axis=1))]
+    return (abs(math.log(config["base"])) * 2 * index / size)[found], size[found]
+
+
+def _stretch(scaling: Mapping[str, Any] | None) -> float:
+    """Return 1 + s/3 for the rules that mix two frequencies, else 1."""
+    if scaling is None or scaling["rule"] not in ("llama3", "yarn", "ntk_by_parts"):
+        return 1.0
+    return 1.0 + float(scaling["factor"]) / 3

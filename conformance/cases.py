@@ -1,0 +1,81 @@
+"""The golden vectors as cases, and their selection."""
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+from ropecore import RopeError
+
+
+@dataclass(frozen=True)
+class Case:
+    """One golden vector: `data` is its JSON object, the other fields are read from it."""
+
+    id: str
+    kind: str
+    rules: tuple[str, ...]
+    flags: tuple[str, ...]
+    needs: tuple[str, ...]
+    comment: str
+    data: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def topic(self) -> str:
+        """Return the first part of the id."""
+        return self.id.split("/", 1)[0]
+
+    def question(self, **more: object) -> dict[str, Any]:
+        """Return the JSON object without its result: what a target may read."""
+        return {key: value for key, value in self.data.items() if key != "result"} | more
+
+
+def cases(
+    topic: str | Iterable[str] | None = None,
+    ids: str | Iterable[str] | None = None,
+    flags: str | Iterable[str] | None = None,
+) -> list[Case]:
+    """Return the cases of the given topics, ids (globs such as "rotate/*") and flags ("M3"), in the order of the files.
+
+    A case is selected if it matches one of each argument that is given.  A name that matches no case is refused, and so
+    is an empty selection: nothing must pass because it was not run.
+    """
+    wanted: list[tuple[str, list[str], Callable[[Case, str], bool]]] = [
+        ("topic", _names(topic), lambda case, name: case.topic == name),
+        ("ids", _names(ids), lambda case, name: fnmatchcase(case.id, name)),
+        ("flags", _names(flags), lambda case, name: name in case.flags),
+    ]
+    selected = list(all_cases())
+    for argument, names, matches in wanted:
+        for name in names:
+            if not any(matches(case, name) for case in all_cases()):
+                raise RopeError(argument, name, "matches no case", "`ropecore conformance --list` shows all.")
+        selected = [case for case in selected if not names or any(matches(case, name) for name in names)]
+    if not selected:
+        raise RopeError("topic, ids, flags", (topic, ids, flags), "select no case together", "Give fewer of them.")
+    return selected
+
+
+@cache
+def all_cases() -> tuple[Case, ...]:
+    """Return every case that is not withdrawn; a suite without cases is refused."""
+    found = tuple(read(data) for data in importlib.import_module("ropecore.spec").vectors() if "withdrawn" not in data)
+    if not found:
+        raise RopeError("vectors", 0, "there are none", "Is the package installed whole?")
+    return found
+
+
+def read(data: Mapping[str, Any]) -> Case:
+    """Return a vector's JSON object as a case."""
+    lists = {name: tuple(data[name]) for name in ("rules", "flags", "needs")}
+    return Case(id=data["id"], kind=data["kind"], comment=data["comment"], data=MappingProxyType(dict(data)), **lists)
+
+
+def _names(given: str | Iterable[str] | None) -> list[str]:
+    """Return a name or several as a list."""
+    if given is None:
+        return []
+    return [given] if isinstance(given, str) else list(given)

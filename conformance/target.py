@@ -1,0 +1,201 @@
+"""Targets: what is tested.  Loading one by name, and calling it by what it declares."""
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ropecore import RopeError
+
+from .arrays import DTYPES, Array, numpy_dtype
+from .bounds import Words
+from .verdicts import NotApplicable
+
+CHOICES = {
+    "angle": ("exact", "float32"),
+    "table": ("float32", "float64", "input"),
+    "compute": ("float32", "input"),
+}
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a target declares: its mapping `capabilities`, or these defaults.
+
+    dtypes: of x.  angle, table, compute: the words of R-10.1.  features: words of a case's `needs`, None for all.
+    reads_config: it starts from a case's `config`, not from its plan.  own_frequencies: it makes its frequencies itself.
+    not_applicable: a reason for each topic, or beginning of an id, that is left out.
+    """
+
+    name: str = ""
+    version: str = ""
+    language: str = "python"
+    dtypes: tuple[str, ...] = ("float32",)
+    angle: str = "float32"
+    table: str = "float32"
+    compute: str = "float32"
+    features: frozenset[str] | None = None
+    reads_config: bool = False
+    own_frequencies: bool = False
+    not_applicable: Mapping[str, str] = field(default=NOTHING)
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise RopeError(f"capabilities[{name!r}]", getattr(self, name), f"must be one of {', '.join(choices)}")
+        if not self.dtypes or not set(self.dtypes) <= set(DTYPES):
+            raise RopeError("capabilities['dtypes']", self.dtypes, f"must be some of {', '.join(DTYPES)}")
+
+    @classmethod
+    def read(cls, declared: Mapping[str, Any]) -> "Capabilities":
+        """Return a target's mapping as Capabilities; unknown keys are refused."""
+        known = [each.name for each in fields(cls)]
+        unknown = sorted(set(declared) - set(known))
+        if unknown:
+            raise RopeError("capabilities", unknown, "unknown keys", f"Known are: {', '.join(known)}.")
+        values = dict(declared)
+        if "dtypes" in values:
+            values["dtypes"] = tuple(values["dtypes"])
+        if values.get("features") is not None:
+            values["features"] = frozenset(values["features"])
+        return cls(**values)
+
+    @property
+    def words(self) -> Words:
+        """Return the declared precision."""
+        return Words(self.angle, self.table, self.compute, self.own_frequencies)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the capabilities as JSON can hold them."""
+        return {each.name: getattr(self, each.name) for each in fields(self)} | {
+            "dtypes": list(self.dtypes),
+            "features": None if self.features is None else sorted(self.features),
+            "not_applicable": dict(self.not_applicable),
+        }
+
+
+class Target:
+    """A target's object, called by the names and the keywords that it has.
+
+    Only `apply(plan, x, positions=positions) -> y` is required, x and y of shape (b, h, s, d); the package's docstring lists
+    the other names.  RopeError: the object has no apply, or its capabilities are not as described.
+    """
+
+    def __init__(self, subject: Any, name: str = "", parent: "Target | None" = None) -> None:
+        self.subject = subject
+        self.parent = parent
+        self.capabilities = Capabilities.read(self._inherited("capabilities", {}))
+        self.name = name or self.capabilities.name or str(getattr(subject, "__name__", type(subject).__name__))
+        if not self.has("apply"):
+            raise RopeError("target", self.name, "has no function apply(plan, x, positions=positions)")
+        self.rules: Any = getattr(subject, "rules", None)
+        error = self._inherited("RopeError", None)
+        self.refusals: tuple[type[BaseException], ...] = (ValueError, TypeError) if error is None else (error,)
+
+    def _inherited(self, name: str, default: Any) -> Any:
+        """Return an attribute; a variant takes from its target what it lacks of dtypes, conversions and the like."""
+        if self.parent is not None:
+            default = self.parent._inherited(name, default)
+        return getattr(self.subject, name, default)
+
+    @property
+    def variants(self) -> dict[str, "Target"]:
+        """Return the same backend in its other modes, by name."""
+        declared: Mapping[str, Any] = getattr(self.subject, "variants", {})
+        return {name: Target(subject, f"{self.name}[{name}]", self) for name, subject in declared.items()}
+
+    def has(self, name: str) -> bool:
+        """Return whether the target has a function of that name."""
+        return callable(getattr(self.subject, name, None))
+
+    def keywords(self, name: str) -> frozenset[str] | None:
+        """Return the keywords that a function of the target takes, None for any."""
+        try:
+            parameters = inspect.signature(getattr(self.subject, name)).parameters.values()
+        except (TypeError, ValueError):  # a function of a compiled module may not tell
+            return frozenset()
+        if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
+            return None
+        return frozenset(each.name for each in parameters if each.kind is not inspect.Parameter.POSITIONAL_ONLY)
+
+    def takes(self, name: str, keyword: str) -> bool:
+        """Return whether a function of the target takes that keyword."""
+        known = self.keywords(name)
+        return known is None or keyword in known
+
+    def call(self, name: str, *args: Any, needed: Mapping[str, Any], offered: Mapping[str, Any] = NOTHING) -> Any:
+        """Call a function of the target with the keywords it needs, and with those of the offered that it takes."""
+        if not self.has(name):
+            raise NotApplicable(f"the target has no {name}")
+        missing = [keyword for keyword in needed if not self.takes(name, keyword)]
+        if missing:
+            raise NotApplicable(f"its {name} takes no {missing[0]}")
+        extra = {keyword: value for keyword, value in offered.items() if self.takes(name, keyword)}
+        return getattr(self.subject, name)(*args, **extra, **needed)
+
+    def rule(self, name: str) -> Any:
+        """Return one of ropecore's own names, where the target offers them as `rules`."""
+        if not hasattr(self.rules, name):
+            raise NotApplicable(f"the target's rules have no {name}" if self.rules is not None else "the target has no rules")
+        return getattr(self.rules, name)
+
+    def asarray(self, array: Array, dtype: str) -> Any:
+        """Return a fresh array of the target's own kind."""
+        convert: Callable[[Array, str], Any] | None = self._inherited("asarray", None)
+        if convert is not None:
+            return convert(array.copy(), dtype)
+        return np.array(array, dtype=numpy_dtype(dtype))
+
+    def to_numpy(self, array: Any) -> Array:
+        """Return the target's array as NumPy's, with the same bits."""
+        convert: Callable[[Any], Array] | None = self._inherited("to_numpy", None)
+        return np.asarray(array if convert is None else convert(array))
+
+    def refused(self, error: BaseException) -> bool:
+        """Return whether an exception is a refusal (chapter 12), and not a crash."""
+        return isinstance(error, self.refusals)
+
+
+def load_target(name: str) -> Target:
+    """Return the target of a backend's name ("numpy"), or of `package.module` or `package.module:object`."""
+    if name.isidentifier() and importlib.util.find_spec(f"ropecore.backends.{name}") is not None:
+        return Target(_backend(name), name)
+    module, _, attribute = name.partition(":")
+    subject = _imported(name, module)
+    for part in filter(None, attribute.split(".")):
+        if not hasattr(subject, part):
+            raise RopeError("target", name, f"{module} has no {attribute}")
+        subject = getattr(subject, part)
+    return Target(subject, name)
+
+
+def _backend(name: str) -> Any:
+    """Return a backend's own target, or the backend where it has none."""
+    package = f"ropecore.backends.{name}"
+    if importlib.util.find_spec(f"{package}.target") is None:
+        return _imported(name, package)
+    module = _imported(name, f"{package}.target")
+    return getattr(module, "target", module)
+
+
+def _imported(name: str, module: str) -> Any:
+    """Import a module, or refuse the target's name with the reason."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        cure = f"Backends are: {', '.join(backends())}; else give package.module:object."
+        raise RopeError("target", name, f"cannot be imported ({error})", cure) from error
+
+
+def backends() -> list[str]:
+    """Return the names of the backends that come with ropecore."""
+    spec = importlib.util.find_spec("ropecore.backends")
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    return sorted(module.name for module in pkgutil.iter_modules(folders) if module.ispkg)

@@ -1,0 +1,37 @@
+"""ropecore: the definition of rotary position embedding (RoPE), and its NumPy reference.
+
+    config -> plan -> tables -> rotation
+
+`RopeConfig` says what a model's RoPE is, `RotaryPlan` is its normal form, and `ropecore.backends` rotates with it.
+The rules are in rope.md; `ropecore.spec` has its golden vectors and `ropecore.conformance` runs them.
+"""
+
+from ropecore._version import __version__ as __version__
+from ropecore.cache import pack_cache as pack_cache
+from ropecore.cache import unpack_cache as unpack_cache
+from ropecore.config import RopeConfig as RopeConfig
+from ropecore.errors import RopeError as RopeError
+from ropecore.forms import rotate_additive as rotate_additive
+from ropecore.forms import rotate_complex as rotate_complex
+from ropecore.forms import rotation_matrix as rotation_matrix
+from ropecore.forms import sinusoidal_encoding as sinusoidal_encoding
+from ropecore.forms import sparse_rotation_matrix as sparse_rotation_matrix
+from ropecore.plan import RotaryPlan as RotaryPlan
+from ropecore.positions import axes_first as axes_first
+from ropecore.positions import dual_chunk_positions as dual_chunk_positions
+from ropecore.positions import mask_positions as mask_positions
+from ropecore.positions import packed_positions as packed_positions
+from ropecore.positions import text_positions as text_positions
+from ropecore.rotation import angles as angles
+from ropecore.rotation import cos_sin as cos_sin
+from ropecore.rotation import rotate as rotate
+from ropecore.scaling import NTK as NTK
+from ropecore.scaling import Damped as Damped
+from ropecore.scaling import DynamicNTK as DynamicNTK
+from ropecore.scaling import Linear as Linear
+from ropecore.scaling import Llama3 as Llama3
+from ropecore.scaling import LongRoPE as LongRoPE
+from ropecore.scaling import NTKByParts as NTKByParts
+from ropecore.scaling import Proportional as Proportional
+from ropecore.scaling import XPos as XPos
+from ropecore.scaling import YaRN as YaRN

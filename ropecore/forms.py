@@ -1,0 +1,77 @@
+"""The other forms of the same rotation, and the encoding that RoPE is compared with (R-8.3).
+
+They are here to be read and tested against; the rotation that ropecore uses is `rotation.rotate`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ropecore.cache import pack_cache
+from ropecore.config import RopeConfig
+from ropecore.errors import RopeError
+from ropecore.plan import FloatArray, RotaryPlan
+from ropecore.rotation import cos_sin
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+
+def rotation_matrix(plan: RotaryPlan, position: npt.ArrayLike) -> FloatArray:
+    """Return M (head_dim, head_dim) with y = M x at one position: 2 x 2 blocks, and 1 for lanes in no row.  Rule R-8.3."""
+    cos, sin = _at_one(plan, position)
+    matrix = np.eye(plan.head_dim)
+    matrix[plan.lanes, plan.lanes] = 0.0
+    (r0, r1), (w0, w1) = plan.lanes.T, plan.out.T
+    matrix[w0, r0], matrix[w0, r1] = cos, -sin
+    matrix[w1, r0], matrix[w1, r1] = sin, cos
+    return matrix
+
+
+def sparse_rotation_matrix(plan: RotaryPlan, position: npt.ArrayLike) -> "csr_array":
+    """Return `rotation_matrix` as a SciPy sparse array, with at most two numbers a row (needs SciPy)."""
+    from scipy.sparse import csr_array
+
+    cos, sin = _at_one(plan, position)
+    (r0, r1), (w0, w1) = plan.lanes.T, plan.out.T
+    still = np.setdiff1d(np.arange(plan.head_dim), plan.lanes)
+    data = np.concatenate([cos, -sin, sin, cos, np.ones(len(still))])
+    rows, columns = np.concatenate([w0, w0, w1, w1, still]), np.concatenate([r0, r1, r0, r1, still])
+    return csr_array((data, (rows, columns)), shape=(plan.head_dim, plan.head_dim))
+
+
+def rotate_complex(plan: RotaryPlan, x: npt.ArrayLike, positions: npt.ArrayLike) -> FloatArray:
+    """Return x (.., s, head_dim) rotated as complex numbers: (x[r0] + i x[r1]) * A e^(i phi).  Rule R-8.3."""
+    x = np.asarray(x, np.float64)
+    cos, sin = cos_sin(plan, positions)
+    z = (x[..., plan.lanes[:, 0]] + 1j * x[..., plan.lanes[:, 1]]) * (cos + 1j * sin)
+    y = x.copy()
+    y[..., plan.out[:, 0]], y[..., plan.out[:, 1]] = z.real, z.imag
+    return y
+
+
+def rotate_additive(plan: RotaryPlan, x: npt.ArrayLike, positions: npt.ArrayLike) -> FloatArray:
+    """Return x (.., s, head_dim) rotated as x * C + swap(x) * S, with sin negated on the first lane of each pair.  Rule R-8.3."""
+    x = np.asarray(x, np.float64)
+    cos, signed_sin = pack_cache(plan, *cos_sin(plan, positions), "signed")
+    swap = np.arange(plan.head_dim)
+    swap[plan.lanes] = plan.lanes[:, ::-1]
+    rotated: FloatArray = x * cos + x[..., swap] * signed_sin
+    return rotated
+
+
+def sinusoidal_encoding(positions: npt.ArrayLike, dim: int, base: float = 10_000.0) -> FloatArray:
+    """Return PE (s, dim): sin(p f_j) on even and cos(p f_j) on odd lanes, the encoding of the original Transformer.
+
+    It is added to embeddings and is no RoPE: the baseline that RoPE is compared with.  Vaswani et al. 2017, section 3.5.
+    """
+    plan = RopeConfig(head_dim=dim, base=base, pairing="interleaved").plan()
+    encoding: Any = pack_cache(plan, *cos_sin(plan, positions), "sinusoid")
+    return np.asarray(encoding)
+
+
+def _at_one(plan: RotaryPlan, position: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    if np.ndim(position) != (0 if plan.n_axes == 1 else 1):
+        raise RopeError("position", position, "must be one position", "Stack the matrices of several yourself.", "R-7.3")
+    return cos_sin(plan, position)

@@ -1,0 +1,130 @@
+"""The reference rotation: float64, right to 2^-52 in the table at every position (rope.md chapters 2, 9 and 10).
+
+Written for clarity: it is what the adapters are judged against, and `backends.numpy` is the fast way to run it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ropecore.errors import RopeError
+from ropecore.plan import FloatArray, RotaryPlan
+from ropecore.positions import integer_positions
+from ropecore.precision import LARGEST_LOG_MAGNITUDE, limbs, phase_64, real_turns, remainder_of_phase, signed_log_magnitude
+
+
+def cos_sin(plan: RotaryPlan, positions: npt.ArrayLike, role: str = "q") -> tuple[FloatArray, FloatArray]:
+    """Return float64 cos and sin of the angles, times A and the magnitude, each of shape positions + (n_pairs,).
+
+    A cos(phi_j), A sin(phi_j) with phi_j = sum over a of F[j, a] p[a]; within 2^-52 A.  positions: integers (..), or
+    (n_axes, ..) for several axes, floats on real axes only.  role: "q" or "k", the sign of the magnitude.
+    Rules R-2.1, R-2.4, R-10.2.
+    """
+    coordinates = split_axes(plan, positions)
+    quarter, angle = remainder_of_phase(_phase(plan, coordinates))
+    cos, sin = np.cos(angle), np.sin(angle)
+    odd = (quarter & np.uint64(1)) == 1
+    cos, sin = np.where(odd, sin, cos), np.where(odd, cos, sin)
+    cos = np.where((quarter == 1) | (quarter == 2), -cos, cos)
+    sin = np.where(quarter >= 2, -sin, sin)
+    factor = plan.attention_factor * magnitude(plan, coordinates[0], role)
+    return cos * factor, sin * factor
+
+
+def rotate(
+    plan: RotaryPlan,
+    x: npt.NDArray[Any],
+    cos: npt.NDArray[Any],
+    sin: npt.NDArray[Any],
+    inverse: bool = False,
+    transpose: bool = False,
+    out: npt.NDArray[Any] | None = None,
+) -> npt.NDArray[Any]:
+    """Return x (.., head_dim) rotated by tables that broadcast against it (.., n_pairs), in the arithmetic of their dtype.
+
+    y[w0] = x[r0] cos - x[r1] sin, y[w1] = x[r0] sin + x[r1] cos; transpose: -sin; inverse: -sin, and both divided by
+    A^2 (and by the square of the magnitude).  Transpose and inverse read the lanes written.  Sums are rounded once more if x
+    has a smaller dtype.  out: where to write, a copy of x or x itself.  Rules R-2.1, R-2.2, R-9.2, R-9.3, R-10.4.
+    """
+    cos, sin = turned_tables(plan, cos, sin, inverse, transpose)
+    reads, writes = (plan.write_index, plan.read_index) if inverse or transpose else (plan.read_index, plan.write_index)
+    first, second = x[..., reads[0]], x[..., reads[1]]
+    with np.errstate(invalid="ignore", over="ignore"):  # inf * 0 is NaN, and stays in its pair (R-2.7)
+        rotated = first * cos - second * sin, first * sin + second * cos  # both before either is written
+        y = x.copy() if out is None else out
+        if y is not x and out is not None:
+            y[...] = x
+        y[..., writes[0]], y[..., writes[1]] = rotated
+    return y
+
+
+def turned_tables(plan: RotaryPlan, cos: Any, sin: Any, inverse: bool, transpose: bool) -> tuple[Any, Any]:
+    """Return the tables of the rotation that was asked for: forward, transpose (R-9.2) or inverse (R-9.3)."""
+    if inverse and transpose:
+        raise RopeError("inverse", True, "inverse and transpose are two different rotations", "Ask for one.", "R-9.3")
+    if inverse and plan.log_magnitude is not None:
+        square = cos * cos + sin * sin  # (A times the magnitude)^2, which differs by position
+        return cos / square, -sin / square
+    if inverse and plan.attention_factor != 1:
+        square = plan.attention_factor**2
+        return cos / square, -sin / square
+    return (cos, -sin) if inverse or transpose else (cos, sin)
+
+
+def angles(plan: RotaryPlan, positions: npt.ArrayLike) -> FloatArray:
+    """Return phi_j modulo 2 pi, float64 in [-pi, pi], of shape positions + (n_pairs,).  Rule R-8.2."""
+    phase = _phase(plan, split_axes(plan, positions))
+    reduced: FloatArray = phase.view(np.int64).astype(np.float64) * (2.0**-63 * np.pi)
+    return reduced
+
+
+def magnitude(plan: RotaryPlan, position: npt.NDArray[Any], role: str) -> Any:
+    """Return exp(+-log_magnitude * (position - centre)), position + (n_pairs,), or 1.0 for a plan without.  Rule R-2.4."""
+    sign = signed_log_magnitude(role)
+    if plan.log_magnitude is None:
+        return 1.0
+    log = plan.log_magnitude * (np.asarray(position, np.float64)[..., None] - plan.centre)
+    if log.size and np.abs(log).max() > LARGEST_LOG_MAGNITUDE:
+        far = float(np.asarray(position).flat[int(np.abs(log).max(axis=-1).argmax())])
+        reason = "the magnitude leaves [2^-100, 2^100]"
+        raise RopeError("positions", far, reason, "Choose a centre nearer to the positions, or a larger scale_base.", "R-2.4")
+    return np.exp(sign * log)
+
+
+def split_axes(plan: RotaryPlan, positions: npt.ArrayLike) -> list[npt.NDArray[Any]]:
+    """Return the coordinates of each axis: int64 on integer axes, float64 on real ones.  Rules R-6.9, R-7.1, R-7.3."""
+    columns = [np.asarray(positions)]
+    if plan.n_axes > 1:
+        # a list of arrays, one an axis, keeps integers beside reals
+        columns = [np.asarray(column) for column in (positions if isinstance(positions, Sequence) else columns[0])]
+    if len(columns) != plan.n_axes or len({column.shape for column in columns}) != 1:
+        cure = "For text use ropecore.text_positions(ids, n_axes); for ids with the axes last, ropecore.axes_first(ids)."
+        shape = [column.shape for column in columns]
+        raise RopeError("positions", shape, f"must have {plan.n_axes} axes of one shape first", cure, "R-7.3")
+    return [
+        _real(column) if real else integer_positions("positions", column)
+        for column, real in zip(columns, plan.real_axes, strict=True)
+    ]
+
+
+def _real(values: npt.NDArray[Any]) -> FloatArray:
+    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise RopeError("positions", values.dtype.name, "coordinates on a real axis must be finite numbers", rule="R-12.5")
+    return values.astype(np.float64)
+
+
+def _phase(plan: RotaryPlan, coordinates: list[npt.NDArray[Any]]) -> Any:
+    """Return the angle in 2^-64 turns, uint64 of shape positions + (n_pairs,): axes add modulo one turn."""
+    g = limbs(plan, 96)
+    phase = np.zeros((*coordinates[0].shape, plan.n_pairs), np.uint64)
+    for a, (column, real) in enumerate(zip(coordinates, plan.real_axes, strict=True)):
+        p = column[..., None]
+        if real:
+            part = p * real_turns(plan)[:, a]
+            half_units = np.rint((part - np.rint(part)) * 2.0**63).astype(np.int64)  # 2^-63 turns: [-1/2, 1/2] fits
+            phase += half_units.view(np.uint64) << np.uint64(1)
+        else:
+            phase += phase_64(p, (g[0][:, a], g[1][:, a], g[2][:, a]))
+    return phase

@@ -1,0 +1,1 @@
+"""The specification: rules, golden vectors and their loader."""

@@ -1,0 +1,35 @@
+"""Which lanes form which pair: rope.md chapter 3."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+Lanes: TypeAlias = list[tuple[int, int]]
+
+
+def block(pairing: str, size: int, start: int) -> Lanes:
+    """Return the pairs of `size` lanes from `start` on (R-3.1, R-3.2)."""
+    half = size // 2
+    if pairing == "half_split":
+        return [(start + j, start + j + half) for j in range(half)]
+    if pairing == "interleaved":
+        return [(start + 2 * j, start + 2 * j + 1) for j in range(half)]
+    raise ValueError(f"no pairing {pairing}")
+
+
+def blocks(pairing: str, sections: Sequence[int], start: int) -> Lanes:
+    """Return the pairs of one block of lanes an axis, one after the other (R-3.5)."""
+    lanes: Lanes = []
+    for size in sections:
+        lanes += block(pairing, 2 * size, start + 2 * len(lanes))
+    return lanes
+
+
+def read_and_written(config: Mapping[str, Any]) -> tuple[Lanes, Lanes]:
+    """Return the lanes read and the lanes written of each pair j of a configuration (R-3.1 to R-3.5)."""
+    rotary_dim, start = config.get("rotary_dim", config["head_dim"]), config.get("lane_offset", 0)
+    pairing = config["pairing"]
+    out_pairing = config.get("out_pairing", pairing)
+    if config.get("axis_blocks"):
+        sections = config["sections"]
+        return blocks(pairing, sections, start), blocks(out_pairing, sections, start)
+    return block(pairing, rotary_dim, start), block(out_pairing, rotary_dim, start)
