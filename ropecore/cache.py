@@ -98,7 +98,10 @@ def _signed(plan: RotaryPlan, cos: Array, sin: Array) -> tuple[Array, Array]:
     """Return cos and signed sin by lane, for y = x * C + swap(x) * S: sin is negated on the first lane of a pair (R-8.3)."""
     if not np.array_equal(plan.lanes, plan.out):
         raise RopeError("layout", "signed", "needs a plan that writes the lanes it reads", rule="R-8.3")
-    by_lane = np.ones((*cos.shape[:-1], plan.head_dim), cos.dtype), np.zeros((*cos.shape[:-1], plan.head_dim), cos.dtype)
+    by_lane = (
+        np.ones((*cos.shape[:-1], plan.head_dim), cos.dtype),
+        np.zeros((*cos.shape[:-1], plan.head_dim), cos.dtype),
+    )
     for column, sign in ((0, -1), (1, 1)):
         by_lane[0][..., plan.lanes[:, column]] = cos
         by_lane[1][..., plan.lanes[:, column]] = sign * sin

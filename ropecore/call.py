@@ -58,7 +58,9 @@ class Call:
     def check_tensor(self, argument: str, shape: Sequence[Any], dtype: str) -> None:
         """Refuse a tensor of a dtype that is no real float, or of other dimensions.  Rule R-12.4."""
         if dtype not in FLOATS:
-            raise RopeError(argument, dtype, f"its dtype must be one of {', '.join(FLOATS)}", "Convert it first.", "R-12.4")
+            raise RopeError(
+                argument, dtype, f"its dtype must be one of {', '.join(FLOATS)}", "Convert it first.", "R-12.4"
+            )
         self.letters.check_tensor(argument, shape, self.plan.head_dim)
 
     def check_positions(self, positions: Sequence[Any], tensor: Sequence[Any], offset: Any) -> None:
@@ -71,14 +73,18 @@ class Call:
         """Return the dtype that tables for a tensor of this dtype are made in.  Rule R-10.4."""
         return "float64" if dtype == "float64" else "float32"
 
-    def line_up(self, table: Any, tensor: Sequence[Any], batch_second: Callable[[Any], Any], reshape: Callable[..., Any]) -> Any:
+    def line_up(
+        self, table: Any, tensor: Sequence[Any], batch_second: Callable[[Any], Any], reshape: Callable[..., Any]
+    ) -> Any:
         """Return a table (.., n_pairs) in a shape that broadcasts against the tensor.
 
         batch_second exchanges the first two dimensions: the positions of an "sbhd" tensor are (b, s) all the same (R-7.3).
         """
         self.letters.check_table(self.plan.n_pairs, table.shape, tensor)
         shape = self.letters.table_shape(table.shape)
-        return reshape(batch_second(table) if len(table.shape) == 3 and self.letters.sequence_before_batch else table, shape)
+        return reshape(
+            batch_second(table) if len(table.shape) == 3 and self.letters.sequence_before_batch else table, shape
+        )
 
     def following(self, offset: Any, tensor: Sequence[Any]) -> IntArray:
         """Return offset + 0, 1, 2, ..: (s,), or (b, s) for one offset a batch row.  Rule R-7.4."""

@@ -129,7 +129,9 @@ class RopeConfig:
             choice("out_pairing", self.out_pairing, PAIRINGS)
         offset = integer("lane_offset", self.lane_offset, at_most=self.head_dim - 2, rule="R-12.1")
         room = self.head_dim - offset
-        rotary_dim = integer("rotary_dim", room if self.rotary_dim is None else self.rotary_dim, at_least=2, rule="R-12.1")
+        rotary_dim = integer(
+            "rotary_dim", room if self.rotary_dim is None else self.rotary_dim, at_least=2, rule="R-12.1"
+        )
         if rotary_dim > room:
             raise RopeError("rotary_dim", rotary_dim, f"is above head_dim - lane_offset = {room}", rule="R-12.1")
         if rotary_dim % 2:
@@ -140,7 +142,9 @@ class RopeConfig:
 
     def _check_frequencies(self) -> None:
         if self.scaling is not None and not isinstance(self.scaling, ScalingRule):
-            raise RopeError("scaling", self.scaling, "must be a scaling rule", "For example ropecore.Linear(2.0).", "R-12.6")
+            raise RopeError(
+                "scaling", self.scaling, "must be a scaling rule", "For example ropecore.Linear(2.0).", "R-12.6"
+            )
         if self.base is not None:
             self._set(base=number("base", self.base, above=0))
         elif self.inv_freq is None:
@@ -151,7 +155,9 @@ class RopeConfig:
             self._set(attention_factor=number("attention_factor", self.attention_factor, above=0))
             if hasattr(self.scaling, "attention_factor"):
                 cure = "Give it to the rule."
-                raise RopeError("attention_factor", self.attention_factor, "the scaling rule has its own", cure, "R-5.13")
+                raise RopeError(
+                    "attention_factor", self.attention_factor, "the scaling rule has its own", cure, "R-5.13"
+                )
         if self.inv_freq is not None:
             self._set(inv_freq=_inv_freq(self.inv_freq, self.n_pairs))
 
@@ -174,7 +180,9 @@ class RopeConfig:
         elif len(self.axes) > 1 and not mixed:
             raise RopeError("sections", None, "must say how many pairs each axis has", rule="R-12.7")
         elif (self.axis_order, self.axis_frequencies, self.axis_blocks) != ("chunked", "shared", False):
-            raise RopeError("sections", None, "must be given with axis_order, axis_frequencies or axis_blocks", rule="R-12.7")
+            raise RopeError(
+                "sections", None, "must be given with axis_order, axis_frequencies or axis_blocks", rule="R-12.7"
+            )
         elif mixed and len(self.inv_freq[0]) != len(self.axes):  # type: ignore[index, arg-type]
             raise RopeError("axes", self.axes, "must have one name a column of inv_freq", rule="R-12.7")
         if mixed and self.scaling is not None:
@@ -246,7 +254,7 @@ def _frequencies(config: RopeConfig, seq_len: int | None) -> tuple[FloatArray, S
     base = None if config.base is None else Decimal(config.base)
 
     def scale(size: int, dim: int) -> Scaled:
-        given = None if custom is None else tuple(Decimal(f) for f in custom)  # type: ignore[arg-type]
+        given = None if custom is None else tuple(Decimal(f) for f in custom)
         return rule.scale(Spectrum(size, dim, base, given, seq_len))
 
     matrix = np.zeros((n_pairs, len(config.axes)))

@@ -19,12 +19,14 @@ class RopeError(ValueError):
         return f"{self.argument}={shown}: {self.reason}.{cure}{rule}"
 
 
-def number(argument: str, value: object, *, at_least: float = -math.inf, above: float = -math.inf, cure: str = "") -> float:
+def number(
+    argument: str, value: object, *, at_least: float = -math.inf, above: float = -math.inf, cure: str = ""
+) -> float:
     """Return value as a finite float within its range, or refuse it (R-12.3)."""
     if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__"):
         raise RopeError(argument, value, "must be a number", cure, "R-12.3")
     try:
-        result = float(value)  # type: ignore[arg-type]
+        result = float(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise RopeError(argument, value, "must be one finite number", cure, "R-12.3") from error
     if not math.isfinite(result):

@@ -73,5 +73,7 @@ def sinusoidal_encoding(positions: npt.ArrayLike, dim: int, base: float = 10_000
 
 def _at_one(plan: RotaryPlan, position: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
     if np.ndim(position) != (0 if plan.n_axes == 1 else 1):
-        raise RopeError("position", position, "must be one position", "Stack the matrices of several yourself.", "R-7.3")
+        raise RopeError(
+            "position", position, "must be one position", "Stack the matrices of several yourself.", "R-7.3"
+        )
     return cos_sin(plan, position)

@@ -30,11 +30,15 @@ class Spectrum:
     def log_base(self) -> Decimal:
         """Return ln(base)."""
         if self.base is None:
-            raise RopeError("base", None, "must be given", "The frequencies, or the scaling rule, are made from it.", "R-4.1")
+            raise RopeError(
+                "base", None, "must be given", "The frequencies, or the scaling rule, are made from it.", "R-4.1"
+            )
         return self.base.ln()
 
     def with_base(self, log_base: Decimal) -> list[Decimal]:
         """Return exp(-2j/d * log_base): the frequencies of another base, for the rules that change it."""
         if self.custom is not None:
-            raise RopeError("inv_freq", "given", "cannot go with a rule that changes the base", "Give base alone.", "R-4.3")
+            raise RopeError(
+                "inv_freq", "given", "cannot go with a rule that changes the base", "Give base alone.", "R-4.3"
+            )
         return [(Decimal(-2 * j) / self.dim * log_base).exp() for j in range(self.n_pairs)]

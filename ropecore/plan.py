@@ -98,7 +98,7 @@ class RotaryPlan:
 
     @cached_property
     def pairing(self) -> str:
-        """"half_split", "interleaved" or "general"; where both fit (two lanes), half_split."""
+        """ "half_split", "interleaved" or "general"; where both fit (two lanes), half_split."""
         return recognise(self.lanes, self.out)
 
     @property
@@ -172,7 +172,9 @@ class RotaryPlan:
         """Return the same frequencies on the lanes of another pairing, over the same contiguous block of lanes (chapter 3)."""
         if self.pairing == "general":
             cure = "Make it from its RopeConfig."
-            raise RopeError("pairing", pairing, "this plan's lanes are no half_split or interleaved block", cure, "R-3.1")
+            raise RopeError(
+                "pairing", pairing, "this plan's lanes are no half_split or interleaved block", cure, "R-3.1"
+            )
         lanes = pair_lanes(pairing, self.rotary_dim, int(self.lanes[0, 0]))
         return self.replace(lanes=lanes, out_lanes=lanes)
 
@@ -227,13 +229,19 @@ def _array(argument: str, values: object, dtype: type, shape: tuple[int | None, 
     """Return values as an array of this shape (None: any length), or refuse them (R-12.7)."""
     try:
         array = np.asarray(values)
-        numeric = array.astype(dtype) if array.size else np.zeros([size or 0 for size in shape], dtype)
+        numeric: npt.NDArray[Any] = (
+            array.astype(dtype) if array.size else np.zeros([size or 0 for size in shape], dtype)
+        )
         exact = array.dtype.kind in "iu" if dtype is np.int64 else array.dtype.kind in "iuf"
     except (TypeError, ValueError, OverflowError) as error:
         raise RopeError(argument, values, "is not an array of numbers", rule="R-12.7") from error
     if array.size and not exact:
-        raise RopeError(argument, values, f"must hold {'integers' if dtype is np.int64 else 'real numbers'}", rule="R-12.7")
-    if numeric.ndim != len(shape) or any(size not in (None, got) for size, got in zip(shape, numeric.shape, strict=True)):
+        raise RopeError(
+            argument, values, f"must hold {'integers' if dtype is np.int64 else 'real numbers'}", rule="R-12.7"
+        )
+    if numeric.ndim != len(shape) or any(
+        size not in (None, got) for size, got in zip(shape, numeric.shape, strict=True)
+    ):
         wanted = ", ".join("n" if size is None else str(size) for size in shape)
         raise RopeError(argument, numeric.shape, f"has the wrong shape; wanted ({wanted})", rule="R-12.7")
     return numeric

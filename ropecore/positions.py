@@ -29,7 +29,9 @@ def packed_positions(cu_seqlens: npt.ArrayLike) -> IntArray:
     """Return positions (t,) of packed documents, each from 0, for cumulative lengths 0 = c_0 < c_1 < .. < c_n = t.  Rule R-7.5."""
     bounds = integer_positions("cu_seqlens", cu_seqlens)
     if bounds.ndim != 1 or not len(bounds) or bounds[0] != 0 or (np.diff(bounds) < 0).any():
-        raise RopeError("cu_seqlens", cu_seqlens, "must be cumulative lengths that start at 0 and do not fall", rule="R-7.5")
+        raise RopeError(
+            "cu_seqlens", cu_seqlens, "must be cumulative lengths that start at 0 and do not fall", rule="R-7.5"
+        )
     return np.arange(bounds[-1], dtype=np.int64) - np.repeat(bounds[:-1], np.diff(bounds))
 
 

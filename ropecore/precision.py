@@ -64,7 +64,9 @@ def real_phase_32(t: Any, rint: Callable[[Any], Any], to_integer: Callable[[Any]
     return to_integer(rint((t - rint(t)) * 2.0**32))
 
 
-def cos_sin_of_phase(phase: Any, to_float32: Callable[[Any], Any], where: Callable[[Any, Any, Any], Any]) -> tuple[Any, Any]:
+def cos_sin_of_phase(
+    phase: Any, to_float32: Callable[[Any], Any], where: Callable[[Any, Any, Any], Any]
+) -> tuple[Any, Any]:
     """Return float32 (cos, sin) of a phase in 2^-32 turns (int64, or uint32 that wraps), within 1.2e-7.  R-10.2
 
     to_float32 converts the signed remainder, which lies in [-2^29, 2^29).

@@ -12,7 +12,14 @@ import numpy.typing as npt
 from ropecore.errors import RopeError
 from ropecore.plan import FloatArray, RotaryPlan
 from ropecore.positions import integer_positions
-from ropecore.precision import LARGEST_LOG_MAGNITUDE, limbs, phase_64, real_turns, remainder_of_phase, signed_log_magnitude
+from ropecore.precision import (
+    LARGEST_LOG_MAGNITUDE,
+    limbs,
+    phase_64,
+    real_turns,
+    remainder_of_phase,
+    signed_log_magnitude,
+)
 
 
 def cos_sin(plan: RotaryPlan, positions: npt.ArrayLike, role: str = "q") -> tuple[FloatArray, FloatArray]:
@@ -89,7 +96,9 @@ def magnitude(plan: RotaryPlan, position: npt.NDArray[Any], role: str) -> Any:
     if log.size and np.abs(log).max() > LARGEST_LOG_MAGNITUDE:
         far = float(np.asarray(position).flat[int(np.abs(log).max(axis=-1).argmax())])
         reason = "the magnitude leaves [2^-100, 2^100]"
-        raise RopeError("positions", far, reason, "Choose a centre nearer to the positions, or a larger scale_base.", "R-2.4")
+        raise RopeError(
+            "positions", far, reason, "Choose a centre nearer to the positions, or a larger scale_base.", "R-2.4"
+        )
     return np.exp(sign * log)
 
 
@@ -100,7 +109,9 @@ def split_axes(plan: RotaryPlan, positions: npt.ArrayLike) -> list[npt.NDArray[A
         # a list of arrays, one an axis, keeps integers beside reals
         columns = [np.asarray(column) for column in (positions if isinstance(positions, Sequence) else columns[0])]
     if len(columns) != plan.n_axes or len({column.shape for column in columns}) != 1:
-        cure = "For text use ropecore.text_positions(ids, n_axes); for ids with the axes last, ropecore.axes_first(ids)."
+        cure = (
+            "For text use ropecore.text_positions(ids, n_axes); for ids with the axes last, ropecore.axes_first(ids)."
+        )
         shape = [column.shape for column in columns]
         raise RopeError("positions", shape, f"must have {plan.n_axes} axes of one shape first", cure, "R-7.3")
     return [
@@ -111,7 +122,9 @@ def split_axes(plan: RotaryPlan, positions: npt.ArrayLike) -> list[npt.NDArray[A
 
 def _real(values: npt.NDArray[Any]) -> FloatArray:
     if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-        raise RopeError("positions", values.dtype.name, "coordinates on a real axis must be finite numbers", rule="R-12.5")
+        raise RopeError(
+            "positions", values.dtype.name, "coordinates on a real axis must be finite numbers", rule="R-12.5"
+        )
     return values.astype(np.float64)
 
 

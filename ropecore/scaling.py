@@ -170,7 +170,9 @@ class YaRN:
             raise RopeError("base", float(spectrum.base or 0), "must be above 1 for yarn", rule="R-5.6")
 
         def correction_dim(turns: float) -> Decimal:
-            return spectrum.dim * (self.original_max_position / (2 * PI * Decimal(turns))).ln() / (2 * spectrum.log_base)
+            return (
+                spectrum.dim * (self.original_max_position / (2 * PI * Decimal(turns))).ln() / (2 * spectrum.log_base)
+            )
 
         low, high = correction_dim(self.beta_fast), correction_dim(self.beta_slow)
         if self.truncate:
@@ -255,7 +257,9 @@ class Llama3:
         low = number("low_freq_factor", self.low_freq_factor, above=0)
         high = number("high_freq_factor", self.high_freq_factor, above=0)
         if high < low:
-            raise RopeError("high_freq_factor", high, f"is below low_freq_factor={low:g}", "Were they swapped?", "R-5.9")
+            raise RopeError(
+                "high_freq_factor", high, f"is below low_freq_factor={low:g}", "Were they swapped?", "R-5.9"
+            )
         _set(self, factor=_stretch("factor", self.factor), low_freq_factor=low, high_freq_factor=high)
         _check_original(self)
 
@@ -406,7 +410,9 @@ def _check_length_policy(rule: Any) -> None:
     if rule.max_position is not None:
         integer("max_position", rule.max_position, at_least=1)
     if rule.policy == "static" and rule.max_position is None:
-        raise RopeError("max_position", None, "must be given under policy static", "It is the length to plan for.", "R-5.4")
+        raise RopeError(
+            "max_position", None, "must be given under policy static", "It is the length to plan for.", "R-5.4"
+        )
 
 
 def _length(rule: Any, spectrum: Spectrum) -> int:
@@ -414,7 +420,9 @@ def _length(rule: Any, spectrum: Spectrum) -> int:
     n = rule.max_position if rule.policy == "static" else spectrum.seq_len
     if n is None:
         cure = "Call plan(seq_len=...), or use policy='static' with max_position."
-        raise RopeError("seq_len", None, f"{rule.rule} with policy per_call needs the length of the sequence", cure, "R-5.4")
+        raise RopeError(
+            "seq_len", None, f"{rule.rule} with policy per_call needs the length of the sequence", cure, "R-5.4"
+        )
     return int(n)
 
 

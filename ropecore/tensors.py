@@ -55,7 +55,9 @@ class TensorFormat:
             raise RopeError(argument, tuple(shape), f"has {len(shape)} dimensions", cure, "R-12.4")
         if shape[-1] != head_dim:
             cure = "Rotate each head: split the last dimension first."
-            raise RopeError(argument, tuple(shape), f"its last dimension is not the plan's head_dim {head_dim}", cure, "R-12.4")
+            raise RopeError(
+                argument, tuple(shape), f"its last dimension is not the plan's head_dim {head_dim}", cure, "R-12.4"
+            )
 
     def check_positions(self, plan: RotaryPlan, positions: Sequence[int], tensor: Sequence[int]) -> None:
         """Refuse positions whose shape is not exactly (s), (b, s) or (t), with (n_axes, ..) before for several axes.  R-7.3, R-12.5."""

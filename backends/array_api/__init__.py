@@ -12,7 +12,15 @@ import numpy as np
 from ropecore.call import OMITTED, Call, rotate_pair
 from ropecore.errors import RopeError, choice
 from ropecore.plan import RotaryPlan
-from ropecore.precision import PRECISIONS, cos_sin_of_phase, limbs, phase_32, real_phase_32, real_turns, signed_log_magnitude
+from ropecore.precision import (
+    PRECISIONS,
+    cos_sin_of_phase,
+    limbs,
+    phase_32,
+    real_phase_32,
+    real_turns,
+    signed_log_magnitude,
+)
 from ropecore.rotation import cos_sin as reference_cos_sin
 from ropecore.rotation import turned_tables
 
@@ -31,7 +39,7 @@ def cos_sin(
     choice("precision", precision, PRECISIONS)
     if dtype == "float64" and precision == "exact":
         tables = reference_cos_sin(plan, to_numpy(positions), role)
-        return tuple(_like(positions, table, xp.float64) for table in tables)  # type: ignore[return-value]
+        return tuple(_like(positions, table, xp.float64) for table in tables)
     columns = _columns(plan, positions, xp)
 
     def to_float32(a: Array) -> Array:
@@ -140,7 +148,9 @@ def shift(
 class RotaryEmbedding:
     """A plan with the way it is called: `emb = RotaryEmbedding(plan, "bshd"); q, k = emb(q, k, positions=ids)`."""
 
-    def __init__(self, plan: RotaryPlan, tensor_format: str = "bhsd", precision: str = "exact", compute: str = "float32") -> None:
+    def __init__(
+        self, plan: RotaryPlan, tensor_format: str = "bhsd", precision: str = "exact", compute: str = "float32"
+    ) -> None:
         Call(plan, tensor_format, precision, compute)  # refuses what is wrong now, and not at the first call
         self.plan, self.tensor_format, self.precision, self.compute = plan, tensor_format, precision, compute
 
@@ -177,7 +187,9 @@ def _columns(plan: RotaryPlan, positions: Array, xp: Any) -> list[Array]:
     for column, real in zip(columns, plan.real_axes, strict=True):
         if not real and not xp.isdtype(column.dtype, "integral"):
             cure = "Round them, or give the plan a real axis."
-            raise RopeError("positions", _dtype_name(column), "positions on an integer axis must be integers", cure, "R-12.5")
+            raise RopeError(
+                "positions", _dtype_name(column), "positions on an integer axis must be integers", cure, "R-12.5"
+            )
     return [xp.astype(p, xp.float32 if real else xp.int64) for p, real in zip(columns, plan.real_axes, strict=True)]
 
 

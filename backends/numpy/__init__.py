@@ -37,7 +37,10 @@ def cos_sin(
     if precision == "exact":
         cos, sin = cos_sin_of_phase(_phase(plan, coordinates), lambda r: r.astype(np.float32), np.where)
     else:
-        angle = sum(p[..., None].astype(np.float32) * plan.frequencies[:, a].astype(np.float32) for a, p in enumerate(coordinates))
+        angle = sum(
+            p[..., None].astype(np.float32) * plan.frequencies[:, a].astype(np.float32)
+            for a, p in enumerate(coordinates)
+        )
         cos, sin = np.cos(angle), np.sin(angle)
     factor = np.float32(plan.attention_factor * magnitude(plan, coordinates[0], role))
     return (cos * factor).astype(wanted), (sin * factor).astype(wanted)
@@ -62,7 +65,10 @@ def rotate(
     call, x = Call(plan, tensor_format, compute=compute), np.asarray(x)
     call.check_tensor("x", x.shape, x.dtype.name)
     dtype = x.dtype if compute == "input" else float_dtype(call.table_dtype(x.dtype.name))
-    tables = [call.line_up(np.asarray(t), x.shape, lambda a: a.swapaxes(0, 1), np.reshape).astype(dtype, copy=False) for t in (cos, sin)]
+    tables = [
+        call.line_up(np.asarray(t), x.shape, lambda a: a.swapaxes(0, 1), np.reshape).astype(dtype, copy=False)
+        for t in (cos, sin)
+    ]
     return ropecore.rotate(plan, x, tables[0], tables[1], inverse, transpose, out)
 
 
@@ -108,7 +114,9 @@ def apply_(
     given = [(name, x) for name, x in (("q", q), ("k", k)) if x is not None and x is not OMITTED]
     for name, x in given:
         if not isinstance(x, np.ndarray) or not x.flags.writeable:
-            raise RopeError(name, type(x).__name__, "must be a writeable array to be rotated in place", "Use apply.", "R-2.8")
+            raise RopeError(
+                name, type(x).__name__, "must be a writeable array to be rotated in place", "Use apply.", "R-2.8"
+            )
         if overlaps_itself(x.shape, [stride // x.itemsize for stride in x.strides]):
             raise RopeError(name, x.strides, "overlaps itself (a broadcast view)", "Copy it, or use apply.", "R-2.8")
     if len(given) == 2 and np.shares_memory(q, k):
@@ -140,14 +148,16 @@ def shift(
 class RotaryEmbedding:
     """A plan with the way it is called: `emb = RotaryEmbedding(plan, "bshd"); q, k = emb(q, k, positions=ids)`."""
 
-    def __init__(self, plan: RotaryPlan, tensor_format: str = "bhsd", precision: str = "exact", compute: str = "float32") -> None:
+    def __init__(
+        self, plan: RotaryPlan, tensor_format: str = "bhsd", precision: str = "exact", compute: str = "float32"
+    ) -> None:
         Call(plan, tensor_format, precision, compute)  # refuses what is wrong now, and not at the first call
         self.plan, self.tensor_format, self.precision, self.compute = plan, tensor_format, precision, compute
 
     def __call__(self, q: Array, k: Any = OMITTED, **where: Any) -> Any:
         """Return `apply(plan, q, k, positions=.., k_positions=.., offset=..)`."""
         how = {"tensor_format": self.tensor_format, "precision": self.precision, "compute": self.compute}
-        return apply(self.plan, q, k, **how, **where)  # type: ignore[arg-type]
+        return apply(self.plan, q, k, **how, **where)
 
 
 def float_dtype(name: str) -> np.dtype[Any]:
@@ -155,7 +165,8 @@ def float_dtype(name: str) -> np.dtype[Any]:
     if name == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
+        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
     return np.dtype(choice("dtype", name, FLOATS))
 
 

@@ -20,7 +20,15 @@ capabilities = {
 }
 
 
-def vjp(plan: rules.RotaryPlan, x: Array, g: Array, *, positions: Any = None, offset: Any = None, tensor_format: str = "bhsd") -> Array:
+def vjp(
+    plan: rules.RotaryPlan,
+    x: Array,
+    g: Array,
+    *,
+    positions: Any = None,
+    offset: Any = None,
+    tensor_format: str = "bhsd",
+) -> Array:
     """Return the gradient for x: NumPy has no autograd, and it is the transpose of g (R-11.1)."""
     if positions is None:
         length = x.shape[tensor_format.replace("t", "s").index("s")]
