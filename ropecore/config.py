@@ -247,26 +247,25 @@ def _lanes(config: RopeConfig, pairing: str, argument: str) -> IntArray:
 def _frequencies(config: RopeConfig, seq_len: int | None) -> tuple[FloatArray, Scaled]:
     """Return F (n_pairs, n_axes), rounded once, and what else the rule said."""
     assert config.axes is not None
-    n_pairs, custom = config.n_pairs, config.inv_freq
-    if custom is not None and isinstance(custom[0], tuple):
-        return np.array(custom, np.float64), Scaled([])
+    n_pairs, custom = config.n_pairs, None
+    if config.inv_freq is not None and isinstance(config.inv_freq[0], tuple):
+        return np.array(config.inv_freq, np.float64), Scaled([])
+    if config.inv_freq is not None:
+        custom = tuple(Decimal(f) for f in config.inv_freq if isinstance(f, float))
     rule = config.scaling or Unscaled()
     base = None if config.base is None else Decimal(config.base)
 
     def scale(size: int, dim: int) -> Scaled:
-        given = None if custom is None else tuple(Decimal(f) for f in custom)
-        return rule.scale(Spectrum(size, dim, base, given, seq_len))
+        return rule.scale(Spectrum(size, dim, base, custom, seq_len))
 
     matrix = np.zeros((n_pairs, len(config.axes)))
     if config.sections is None or config.axis_frequencies == "shared":
         scaled = scale(n_pairs, config.frequency_dim or 2 * n_pairs)
-        axis = [0] * n_pairs if config.sections is None else axis_of_pairs(config.axis_order, config.sections)
-        matrix[np.arange(n_pairs), axis] = [float(f) for f in scaled.frequencies]
+        order = [0] * n_pairs if config.sections is None else axis_of_pairs(config.axis_order, config.sections)
+        matrix[np.arange(n_pairs), order] = [float(f) for f in scaled.frequencies]
         return matrix, scaled
-    axis = axis_of_pairs(config.axis_order, config.sections)
-    for a, size in enumerate(config.sections):
-        if not size:
-            continue
-        scaled = scale(size, 2 * size)
-        matrix[np.flatnonzero(np.array(axis) == a), a] = [float(f) for f in scaled.frequencies]
-    return matrix, scaled
+    axis = np.array(axis_of_pairs(config.axis_order, config.sections))
+    parts = {a: scale(size, 2 * size) for a, size in enumerate(config.sections) if size}
+    for a, part in parts.items():
+        matrix[axis == a, a] = [float(f) for f in part.frequencies]
+    return matrix, next(iter(parts.values()))

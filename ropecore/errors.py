@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection
+from typing import Any
 
 
 class RopeError(ValueError):
@@ -20,7 +21,7 @@ class RopeError(ValueError):
 
 
 def number(
-    argument: str, value: object, *, at_least: float = -math.inf, above: float = -math.inf, cure: str = ""
+    argument: str, value: Any, *, at_least: float = -math.inf, above: float = -math.inf, cure: str = ""
 ) -> float:
     """Return value as a finite float within its range, or refuse it (R-12.3)."""
     if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__"):
@@ -38,7 +39,7 @@ def number(
     return result
 
 
-def integer(argument: str, value: object, *, at_least: int = 0, at_most: int = 2**31 - 1, rule: str = "R-12.3") -> int:
+def integer(argument: str, value: Any, *, at_least: int = 0, at_most: int = 2**31 - 1, rule: str = "R-12.3") -> int:
     """Return value as an integer within its range, or refuse it."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise RopeError(argument, value, "must be an integer", rule=rule)
@@ -48,7 +49,7 @@ def integer(argument: str, value: object, *, at_least: int = 0, at_most: int = 2
     return int(result)
 
 
-def choice(argument: str, value: object, choices: Collection[str]) -> str:
+def choice(argument: str, value: Any, choices: Collection[str]) -> str:
     """Return value if it is one of the names, or refuse it and list them (R-12.6)."""
     if not isinstance(value, str) or value not in choices:
         raise RopeError(argument, value, "is not a known name", f"Choose one of: {', '.join(choices)}.", "R-12.6")

@@ -1,6 +1,5 @@
 """RotaryPlan: the normal form, a table with one row for each rotated pair of lanes (rope.md chapter 2)."""
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -132,6 +131,8 @@ class RotaryPlan:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the canonical bytes, in hex: the identity of the rotation (the names of axes are labels)."""
+        import hashlib  # loads OpenSSL: a tenth of what `import numpy` takes
+
         parts = [
             json.dumps([SCHEMA, self.head_dim, self.axis_kinds, self.n_pairs, self.log_magnitude is not None]).encode(),
             np.array([self.attention_factor, self.centre], "<f8").tobytes(),

@@ -1,0 +1,272 @@
+"""The command line: `ropecore conformance | vectors | explain`.  argparse and the base installation are enough.
+
+Exit status: 0 all is well, 1 something failed (a case, a vector file), 2 the call was wrong.
+"""
+
+import argparse
+import csv
+import dataclasses
+import fnmatch
+import importlib
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ropecore._version import __version__
+from ropecore.axes import ORDERS
+from ropecore.config import AXIS_FREQUENCIES, RopeConfig
+from ropecore.errors import RopeError
+from ropecore.explain import explain
+from ropecore.lanes import PAIRINGS
+from ropecore.scaling import RULES
+
+LARGEST_CONFIG = 1 << 24
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except RopeError as error:
+        print(f"ropecore: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ropecore",
+        description="The definition of rotary position embedding: explain it, test against it, cite it.",
+    )
+    parser.add_argument("--version", action="version", version=f"ropecore {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    importlib.import_module("ropecore.conformance.cli").add_parser(commands)
+    _add_vectors(commands)
+    _add_explain(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, summary: str, example: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_vectors(commands: Any) -> None:
+    vectors = commands.add_parser("vectors", help="list, show, export and verify the golden vectors")
+    actions = vectors.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = _command(actions, "list", "list the ids of vectors", "ropecore vectors list 'rotate/*'", _vectors_list)
+    show = _command(
+        actions, "show", "print one vector as JSON", "ropecore vectors show rotate/half_split/d8/pos257", _vectors_show
+    )
+    export = _command(
+        actions,
+        "export",
+        "write vectors as plain data",
+        "ropecore vectors export --format npz -o vectors.npz",
+        _vectors_export,
+    )
+    verify = _command(
+        actions, "verify", "check the vector files against the manifest", "ropecore vectors verify", _vectors_verify
+    )
+    show.add_argument("id", help="id of a vector")
+    for action in (listing, export):
+        action.add_argument("pattern", nargs="?", default="*", help="ids to take, with * and ? (default: all)")
+    export.add_argument("--format", choices=("json", "npz", "csv", "safetensors"), default="json")
+    export.add_argument("-o", "--output", type=Path, required=True, help="file to write")
+    for action in (listing, verify):
+        action.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _selected(pattern: str) -> list[dict[str, Any]]:
+    cases: list[dict[str, Any]] = importlib.import_module("ropecore.spec").vectors()
+    chosen = [case for case in cases if fnmatch.fnmatchcase(case["id"], pattern)]
+    if not chosen:
+        raise RopeError("pattern", pattern, f"matches none of {len(cases)} vectors", "See: ropecore vectors list")
+    return chosen
+
+
+def _vectors_list(options: argparse.Namespace) -> int:
+    cases = _selected(options.pattern)
+    if options.json:
+        keys = ("id", "kind", "rules", "flags", "comment")
+        print(json.dumps([{key: case[key] for key in keys} for case in cases], indent=1))
+    else:
+        width = max(len(case["id"]) for case in cases)
+        for case in cases:
+            print(f"{case['id']:<{width}}  {case['kind']:<11}  {case['comment']}")
+    return 0
+
+
+def _vectors_show(options: argparse.Namespace) -> int:
+    try:
+        print(json.dumps(importlib.import_module("ropecore.spec").vector(options.id), indent=1))
+    except KeyError as error:
+        print(f"ropecore: {error.args[0]}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _vectors_verify(options: argparse.Namespace) -> int:
+    spec = importlib.import_module("ropecore.spec")
+    problems = spec.verify()
+    if options.json:
+        print(json.dumps({"problems": problems, "cases": len(spec.vectors())}))
+    else:
+        print("\n".join(problems) or f"{len(spec.vectors())} vectors: all files are as the manifest says")
+    return 1 if problems else 0
+
+
+def _vectors_export(options: argparse.Namespace) -> int:
+    cases = _selected(options.pattern)
+    write = {"json": _write_json, "npz": _write_npz, "csv": _write_csv, "safetensors": _write_safetensors}[
+        options.format
+    ]
+    write(options.output, cases)
+    print(f"{len(cases)} vectors written to {options.output}")
+    return 0
+
+
+def _arrays(case: Any, path: str) -> Iterable[tuple[str, np.ndarray[Any, Any]]]:
+    """Yield every array of a case with its name, id/x, id/result/y and so on."""
+    if isinstance(case, dict) and {"shape", "data"} <= case.keys():
+        numbers = [
+            float(n) if isinstance(n, str) and "n" in n.lower() else int(n) if isinstance(n, str) else n
+            for n in case["data"]
+        ]
+        whole = bool(numbers) and all(isinstance(n, int) for n in numbers)
+        yield path, np.array(numbers, np.int64 if whole else np.float64).reshape(case["shape"])
+    elif isinstance(case, (dict, list)):
+        for key, value in case.items() if isinstance(case, dict) else enumerate(case):
+            yield from _arrays(value, f"{path}/{key}")
+
+
+def _named_arrays(cases: list[dict[str, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    return {name: array for case in cases for name, array in _arrays(case, case["id"])}
+
+
+def _write_json(path: Path, cases: list[dict[str, Any]]) -> None:
+    path.write_text(json.dumps(cases, indent=None) + "\n")
+
+
+def _write_npz(path: Path, cases: list[dict[str, Any]]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **_named_arrays(cases))
+
+
+def _write_csv(path: Path, cases: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["array", "index", "value"])
+        for name, array in _named_arrays(cases).items():
+            rows.writerows(
+                [name, " ".join(map(str, index)), repr(value.item())] for index, value in np.ndenumerate(array)
+            )
+
+
+def _write_safetensors(path: Path, cases: list[dict[str, Any]]) -> None:
+    """Write the format by hand, as it is short: a length, a JSON header, and the bytes."""
+    header: dict[str, Any] = {"__metadata__": {"license": "CC0-1.0", "source": f"ropecore {__version__}"}}
+    blobs, start = [], 0
+    for name, array in _named_arrays(cases).items():
+        blob = array.astype(array.dtype.newbyteorder("<")).tobytes()
+        kind = "I64" if array.dtype.kind == "i" else "F64"
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [start, start + len(blob)]}
+        blobs.append(blob)
+        start += len(blob)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # the bytes start at a multiple of 8
+    path.write_bytes(b"".join([len(text).to_bytes(8, "little"), text, *blobs]))
+
+
+def _add_explain(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "explain",
+        "print what a RoPE does, pair by pair",
+        "ropecore explain --head-dim 128 --base 500000 --pairing half_split --context 131072\n"
+        "           --scaling llama3 factor=8 low_freq_factor=1 high_freq_factor=4 original_max_position=8192",
+        _explain,
+    )
+    parser.add_argument(
+        "--config", type=Path, help="a JSON file with the keywords of RopeConfig, instead of the options"
+    )
+    parser.add_argument("--head-dim", type=int)
+    parser.add_argument("--base", type=float, help="of the frequencies base^(-2j/rotary_dim); rope_theta elsewhere")
+    parser.add_argument("--pairing", choices=PAIRINGS)
+    parser.add_argument("--out-pairing", choices=PAIRINGS, help="lanes written, if not those read")
+    parser.add_argument("--rotary-dim", type=int, help="lanes that rotate (default: all)")
+    parser.add_argument("--frequency-dim", type=int, help="denominator of the exponent (default: rotary_dim)")
+    parser.add_argument("--lane-offset", type=int, help="first lane that rotates (default: 0)")
+    parser.add_argument("--direction", type=int, choices=(1, -1))
+    parser.add_argument("--attention-factor", type=float)
+    parser.add_argument("--sections", type=int, nargs="+", help="pairs of each axis")
+    parser.add_argument("--axes", nargs="+", help="names of the axes")
+    parser.add_argument("--axis-order", choices=ORDERS)
+    parser.add_argument("--axis-frequencies", choices=AXIS_FREQUENCIES)
+    parser.add_argument(
+        "--scaling", nargs="+", metavar=("RULE", "NAME=VALUE"), help=f"a rule ({', '.join(RULES)}) and its parameters"
+    )
+    parser.add_argument("--context", type=int, default=8192, help="length of the context in positions (default: 8192)")
+    parser.add_argument(
+        "--seq-len", type=int, help="length that length-dependent rules plan for (default: the context)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, the plan included")
+
+
+def _explain(options: argparse.Namespace) -> int:
+    explanation = explain(_config(options), options.context, options.seq_len)
+    print(json.dumps(explanation.to_dict(), indent=1) if options.json else explanation.text())
+    return 0
+
+
+def _config(options: argparse.Namespace) -> RopeConfig:
+    names = [field.name for field in dataclasses.fields(RopeConfig) if getattr(options, field.name, None) is not None]
+    given = {name: getattr(options, name) for name in names}
+    if options.config is not None:
+        if given:
+            raise RopeError("--config", str(options.config), f"cannot go with {', '.join(given)}")
+        return RopeConfig.from_dict(_read_json(options.config))
+    if options.scaling:
+        rule, *parameters = options.scaling
+        given["scaling"] = {"rule": rule} | dict(map(_parameter, parameters))
+    return RopeConfig.from_dict(given)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise RopeError("--config", str(path), f"is larger than {LARGEST_CONFIG} bytes")
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        if isinstance(error, RopeError):
+            raise
+        raise RopeError("--config", str(path), f"cannot be read: {error}") from error
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """Return factor=8 as a name and a JSON value; words that are no JSON are strings."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise RopeError("--scaling", text, "parameters are NAME=VALUE", "For example factor=8.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
