@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        return int(options.main(options))
     except RopeError as error:
         print(f"ropecore: {error}", file=sys.stderr)
         return 2
@@ -61,7 +61,7 @@ def _command(commands: Any, name: str, summary: str, example: str, run: Any) -> 
         epilog=f"example: {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(main=run)
     return parser
 
 

@@ -14,8 +14,8 @@ from ropecore.errors import RopeError, choice, integer, known_keys, number
 from ropecore.exact import sixty_digits
 from ropecore.frequencies import Spectrum
 from ropecore.lanes import PAIRINGS, IntArray, block_lanes, pair_lanes
-from ropecore.plan import LARGEST_HEAD_DIM, FloatArray, RotaryPlan
-from ropecore.scaling import Scaled, ScalingRule, Unscaled, numbers, rule_from_dict, rule_to_dict
+from ropecore.plan import LARGEST_FREQUENCY, LARGEST_HEAD_DIM, FloatArray, RotaryPlan
+from ropecore.scaling import Scaled, ScalingRule, Unscaled, check_lists, numbers, rule_from_dict, rule_to_dict
 
 AXIS_FREQUENCIES = ("shared", "per_axis")
 
@@ -145,6 +145,8 @@ class RopeConfig:
             raise RopeError(
                 "scaling", self.scaling, "must be a scaling rule", "For example ropecore.Linear(2.0).", "R-12.6"
             )
+        if self.scaling is not None:
+            check_lists(self.scaling, self.n_pairs)
         if self.base is not None:
             self._set(base=number("base", self.base, above=0))
         elif self.inv_freq is None:
@@ -210,9 +212,12 @@ def _inv_freq(values: Any, n_pairs: int) -> tuple[float, ...] | tuple[tuple[floa
     if not isinstance(rows, Sequence) or isinstance(rows, (str, bytes)) or len(rows) != n_pairs:
         shown = len(rows) if isinstance(rows, Sequence) else rows
         raise RopeError("inv_freq", shown, f"must have one entry a pair, {n_pairs}", rule="R-12.7")
-    if not isinstance(rows[0], Sequence):
-        return numbers("inv_freq", rows)
-    matrix = tuple(numbers(f"inv_freq[{j}]", row) for j, row in enumerate(rows))
+    flat = not isinstance(rows[0], Sequence)
+    matrix = tuple(numbers("inv_freq", [row] if flat else row) for row in rows)
+    if max((abs(f) for row in matrix for f in row), default=0.0) > LARGEST_FREQUENCY:
+        raise RopeError("inv_freq", values, "must be at most 2^30 radians per position", rule="R-2.6")
+    if flat:
+        return tuple(row[0] for row in matrix)
     if len({len(row) for row in matrix}) != 1 or not matrix[0]:
         raise RopeError("inv_freq", [len(row) for row in matrix], "rows differ in length, or are empty", rule="R-12.7")
     return matrix

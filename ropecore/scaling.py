@@ -71,7 +71,7 @@ class NTK:
         _set(self, alpha=_stretch("alpha", self.alpha))
 
     def scale(self, spectrum: Spectrum) -> Scaled:
-        return Scaled(_larger_base(spectrum, Decimal(self.alpha)))
+        return Scaled(_larger_base(self.rule, spectrum, Decimal(self.alpha)))
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class DynamicNTK:
         if n <= original:
             return Scaled(spectrum.with_base(spectrum.log_base))
         factor = Decimal(self.factor)
-        return Scaled(_larger_base(spectrum, factor * n / original - (factor - 1)))
+        return Scaled(_larger_base(self.rule, spectrum, factor * n / original - (factor - 1)))
 
 
 @dataclass(frozen=True)
@@ -226,9 +226,7 @@ class LongRoPE:
 
     def scale(self, spectrum: Spectrum) -> Scaled:
         is_long = _length(self, spectrum) > self.original_max_position
-        name, chosen = ("long_factor", self.long_factor) if is_long else ("short_factor", self.short_factor)
-        if len(chosen) != spectrum.n_pairs:
-            raise RopeError(name, len(chosen), f"must have one entry a pair, {spectrum.n_pairs}", rule="R-12.7")
+        chosen = self.long_factor if is_long else self.short_factor
         frequencies = [f / Decimal(e) for f, e in zip(spectrum.frequencies, chosen, strict=True)]
         return Scaled(frequencies, self._attention_factor())
 
@@ -371,6 +369,13 @@ def rule_to_dict(rule: ScalingRule) -> dict[str, Any]:
     return {"rule": rule.rule} | {name: list(v) if isinstance(v, tuple) else v for name, v in given.items()}
 
 
+def check_lists(rule: ScalingRule, n_pairs: int) -> None:
+    """Refuse a rule whose lists do not have one entry a pair.  Rule R-12.7."""
+    for name, value in vars(rule).items():
+        if isinstance(value, tuple) and len(value) != n_pairs:
+            raise RopeError(name, len(value), f"must have one entry a pair, {n_pairs}", rule="R-12.7")
+
+
 def numbers(argument: str, values: Iterable[object], *, above: float = -math.inf) -> tuple[float, ...]:
     """Return the values as a tuple of finite floats, or refuse the first that is none."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
@@ -426,11 +431,11 @@ def _length(rule: Any, spectrum: Spectrum) -> int:
     return int(n)
 
 
-def _larger_base(spectrum: Spectrum, alpha: Decimal) -> list[Decimal]:
+def _larger_base(rule: str, spectrum: Spectrum, alpha: Decimal) -> list[Decimal]:
     """Return the frequencies of base * alpha^(d / (d - 2)) (R-5.2)."""
     d = spectrum.dim
     if d <= 2:
-        raise RopeError("frequency_dim", d, "must be above 2 for a rule that changes the base", rule="R-5.2")
+        raise RopeError("frequency_dim", d, f"must be above 2 for the rule {rule}", rule="R-5.2")
     return spectrum.with_base(spectrum.log_base + Decimal(d) / (d - 2) * alpha.ln())
 
 

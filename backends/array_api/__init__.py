@@ -22,7 +22,7 @@ from ropecore.precision import (
     signed_log_magnitude,
 )
 from ropecore.rotation import cos_sin as reference_cos_sin
-from ropecore.rotation import turned_tables
+from ropecore.rotation import magnitude, split_axes, turned_tables
 
 Array = Any  # of whatever namespace
 
@@ -41,6 +41,7 @@ def cos_sin(
         tables = reference_cos_sin(plan, to_numpy(positions), role)
         return tuple(_like(positions, table, xp.float64) for table in tables)
     columns = _columns(plan, positions, xp)
+    _check_values(plan, positions, role)
 
     def to_float32(a: Array) -> Array:
         return xp.astype(a, xp.float32)
@@ -191,6 +192,12 @@ def _columns(plan: RotaryPlan, positions: Array, xp: Any) -> list[Array]:
                 "positions", _dtype_name(column), "positions on an integer axis must be integers", cure, "R-12.5"
             )
     return [xp.astype(p, xp.float32 if real else xp.int64) for p, real in zip(columns, plan.real_axes, strict=True)]
+
+
+def _check_values(plan: RotaryPlan, positions: Array, role: str) -> None:
+    """Refuse positions out of range where they can be read at once: arrays of the host that are not lazy.  Rules R-2.4, R-7.1."""
+    if not array_api_compat.is_lazy_array(positions) and "cpu" in str(array_api_compat.device(positions)).lower():
+        magnitude(plan, split_axes(plan, to_numpy(positions))[0], role)
 
 
 def _phase(plan: RotaryPlan, columns: list[Array], xp: Any) -> Array:

@@ -1,0 +1,155 @@
+"""The command line: what it prints, and its exit status."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import ropecore
+from ropecore import spec
+from ropecore.cli import main
+from safetensors.numpy import load_file
+
+EXPLAIN = ["explain", "--head-dim", "8", "--base", "100", "--pairing", "half_split"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    try:
+        status = main(arguments)
+    except SystemExit as leave:
+        status = int(leave.code or 0)
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_the_main_job(capsys) -> None:
+    status, out, _ = run(capsys, "conformance", "numpy")
+
+    assert status == 0
+    passed, failed = (int(word.split()[0]) for word in out.splitlines()[-1].split(", ")[:2])
+    assert passed >= 500
+    assert failed == 0
+
+
+def test_the_array_api_adapter_conforms(capsys) -> None:
+    status, out, _ = run(capsys, "conformance", "array_api")
+
+    assert status == 0
+    assert out.splitlines()[0].startswith("array_api conforms")
+
+
+@pytest.mark.parametrize("command", [[], ["conformance"], ["vectors"], ["vectors", "export"], ["explain"]])
+def test_help_has_an_example(capsys, command: list[str]) -> None:
+    status, out, _ = run(capsys, *command, "--help")
+
+    assert status == 0
+    if command and command != ["vectors"]:
+        assert f"ropecore {' '.join(command)} " in out.split("example")[1]
+
+
+def test_the_module_is_the_command() -> None:
+    out = subprocess.run([sys.executable, "-m", "ropecore", "--version"], capture_output=True, text=True, check=True).stdout
+
+    assert out == f"ropecore {ropecore.__version__}\n"
+
+
+def test_vectors_are_listed_and_shown(capsys) -> None:
+    status, out, _ = run(capsys, "vectors", "list", "rotate/*", "--json")
+    listed = json.loads(out)
+
+    assert status == 0
+    assert len(listed) > 20
+    status, out, _ = run(capsys, "vectors", "show", listed[0]["id"])
+    assert status == 0
+    assert json.loads(out) == spec.vector(listed[0]["id"])
+
+
+def test_a_wrong_id_is_answered_with_near_ones(capsys) -> None:
+    one = spec.vectors()[0]["id"]
+    status, _, err = run(capsys, "vectors", "show", one + "x")
+
+    assert status == 2
+    assert one in err
+    assert run(capsys, "vectors", "list", "nothing/*")[0] == 2
+
+
+def test_vectors_are_verified(capsys, monkeypatch) -> None:
+    status, out, _ = run(capsys, "vectors", "verify")
+    assert status == 0
+    assert "all files" in out
+
+    monkeypatch.setattr(spec, "verify", lambda: ["a file is missing"])
+    status, out, _ = run(capsys, "vectors", "verify", "--json")
+    assert status == 1
+    assert json.loads(out)["problems"] == ["a file is missing"]
+
+
+def test_exports_hold_the_same_numbers(capsys, tmp_path) -> None:
+    paths = {kind: tmp_path / f"vectors.{kind}" for kind in ("json", "npz", "csv", "safetensors")}
+    for kind, path in paths.items():
+        assert run(capsys, "vectors", "export", "rotate/*", "--format", kind, "-o", str(path))[0] == 0
+    case = next(c for c in json.loads(paths["json"].read_text()) if c["kind"] == "rotate" and c["result"]["kind"] == "value")
+    name = f"{case['id']}/result/y"
+    wanted = np.array(case["result"]["y"]["data"], float).reshape(case["result"]["y"]["shape"])
+
+    assert np.array_equal(np.load(paths["npz"])[name], wanted)
+    assert np.array_equal(load_file(paths["safetensors"])[name], wanted)
+    with paths["csv"].open() as file:
+        values = [float(row["value"]) for row in csv.DictReader(file) if row["array"] == name]
+    assert values == wanted.ravel().tolist()
+
+
+def test_explain_prints_a_row_a_pair(capsys) -> None:
+    status, out, _ = run(capsys, *EXPLAIN, "--context", "50", "--scaling", "linear", "factor=4")
+
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines() if line[:4].strip().isdigit()] == ["0", "1", "2", "3"]
+    assert "stretched x 4" in out
+    assert "wavelength longer than the context" in out
+
+
+def test_explain_as_json_holds_the_plan(capsys) -> None:
+    status, out, _ = run(
+        capsys, *EXPLAIN, "--scaling", "yarn", "factor=4", "original_max_position=64", "truncate=false", "--json"
+    )
+    explanation = json.loads(out)
+    config = ropecore.RopeConfig(head_dim=8, base=100.0, pairing="half_split", scaling=ropecore.YaRN(4, 64, truncate=False))
+
+    assert status == 0
+    assert ropecore.RotaryPlan.from_dict(explanation["plan"]) == config.plan()
+    assert ropecore.RopeConfig.from_dict(explanation["config"]) == config
+    assert {row["effect"].split()[0] for row in explanation["pairs"]} <= {"kept", "blended", "stretched"}
+
+
+def test_explain_reads_a_file(capsys, tmp_path) -> None:
+    path = tmp_path / "rope.json"
+    path.write_text(json.dumps({"head_dim": 8, "base": 100.0, "pairing": "interleaved", "scaling": {"rule": "proportional", "partial_rotary_factor": 0.5}}))
+    status, out, _ = run(capsys, "explain", "--config", str(path))
+
+    assert status == 0
+    assert out.count("does not rotate") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((*EXPLAIN, "--rotary-dim", "5"), "rotary_dim"),
+        ((*EXPLAIN, "--scaling", "yarn"), "scaling.factor"),
+        ((*EXPLAIN, "--scaling", "su", "factor=2"), "scaling.rule"),
+        ((*EXPLAIN, "--scaling", "linear", "2"), "--scaling"),
+        ((*EXPLAIN, "--context", "0"), "context"),
+        ((*EXPLAIN, "--config", "nowhere.json"), "--config"),
+        (("explain", "--config", "nowhere.json"), "--config"),
+        (("explain", "--head-dim", "8"), "pairing"),
+        (("conformance", "no_such_module"), "target"),
+        (("conformance", "numpy", "--case", "nothing/*"), "nothing/*"),
+        (("conformance", "numpy", "--flag", "M999"), "M999"),
+    ],
+)
+def test_wrong_calls_leave_with_status_2_and_a_reason(capsys, arguments, named: str) -> None:
+    status, _, err = run(capsys, *arguments)
+
+    assert status == 2
+    assert named in err

@@ -1,0 +1,32 @@
+"""README's examples run, one after the other, each as a stranger would paste it."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from ropecore.cli import main
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line.removeprefix("$ ")
+    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.startswith("$ ropecore")
+]
+
+
+def test_there_are_examples() -> None:
+    assert len(PYTHON) >= 3
+    assert len(COMMANDS) >= 2
+
+
+@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
+def test_examples_run(code: str) -> None:
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_run(command: str) -> None:
+    assert main(shlex.split(command, comments=True)[1:]) == 0
