@@ -5,16 +5,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from . import inputs, layouts, needs, plan, tensor, truth
-from .numbers import ZERO, Array, array, bounded, exact, from_nested, unchanging
+from .numbers import Array, bounded, exact, flat, from_nested, shape_of, unchanging
 
 Case: TypeAlias = dict[str, Any]
 Question: TypeAlias = dict[str, Any]
 Result: TypeAlias = dict[str, Any]
+About: TypeAlias = tuple[str, str, str]  # rules and flags, each a list in one string, and the comment
 Data: TypeAlias = Array | Sequence[int]  # an array, or the shape of one to be made
 
+EIGHT_ULPS = exact(8) / 2**53  # of A and of magnitudes (R-4.2)
 
-def case(case_id: str, kind: str, about: tuple[str, str, str], features: set[str], question: Question, result: Result | None) -> Case:
-    """Return a case; about: rules and flags, each a list in one string, and the comment."""
+
+def case(case_id: str, kind: str, about: About, features: set[str], question: Question, result: Result | None) -> Case:
+    """Return a case with the common keys first."""
     rules, flags, comment = about
     head = {
         "id": case_id,
@@ -86,14 +89,20 @@ def y_of(question: Question) -> Array:
     return bounded(question["x"]["shape"], found.values, found.bounds)
 
 
-def rotate(case_id: str, config: Mapping[str, Any] | None, about: tuple[str, str, str], **given: Any) -> Case:
+def rotate(case_id: str, config: Mapping[str, Any] | None, about: About, **given: Any) -> Case:
     """A tensor, rotated."""
     question = rotation(config, **given)
     return case(case_id, "rotate", about, needs.of_rotation(question), question, value(y=y_of(question)))
 
 
 def printed(
-    case_id: str, config: Mapping[str, Any], about: tuple[str, str, str], values: list[str], indices: list[list[int]], how: str, **given: Any
+    case_id: str,
+    config: Mapping[str, Any],
+    about: About,
+    values: list[str],
+    indices: list[list[int]],
+    how: str,
+    **given: Any,
 ) -> Case:
     """A tensor, rotated, of which a document prints some elements."""
     question = rotation(config, **given)
@@ -101,7 +110,7 @@ def printed(
     return case(case_id, "rotate", about, needs.of_rotation(question), question, result)
 
 
-def wrapped(case_id: str, config: Mapping[str, Any], about: tuple[str, str, str], instead: Any, **given: Any) -> Case:
+def wrapped(case_id: str, config: Mapping[str, Any], about: About, instead: Any, **given: Any) -> Case:
     """A position outside R-7.1: refused where positions are read, else that of `instead`."""
     question = rotation(config, **given)
     inside = y_of(question | {"positions": positions_array(instead)})
@@ -110,7 +119,12 @@ def wrapped(case_id: str, config: Mapping[str, Any], about: tuple[str, str, str]
 
 
 def tables(
-    case_id: str, config: Mapping[str, Any], about: tuple[str, str, str], positions: Any, role: str = "q", seq_len: int | None = None
+    case_id: str,
+    config: Mapping[str, Any],
+    about: About,
+    positions: Any,
+    role: str = "q",
+    seq_len: int | None = None,
 ) -> Case:
     """cos and sin of each position and row."""
     canonical, places = plan.of_config(config, seq_len), from_nested(positions)
@@ -122,7 +136,7 @@ def tables(
     return case(case_id, "tables", about, features, question, value(cos=cos, sin=sin))
 
 
-def vjp(case_id: str, config: Mapping[str, Any], about: tuple[str, str, str], **given: Any) -> Case:
+def vjp(case_id: str, config: Mapping[str, Any], about: About, **given: Any) -> Case:
     """The gradient with respect to x (R-11.1)."""
     question = rotation(config, **given)
     g = inputs.numbers(question["x"]["shape"], "g")
@@ -136,7 +150,7 @@ def vjp(case_id: str, config: Mapping[str, Any], about: tuple[str, str, str], **
 def scores(
     case_id: str,
     config: Mapping[str, Any],
-    about: tuple[str, str, str],
+    about: About,
     *,
     q: Data,
     k: Data,
@@ -163,45 +177,57 @@ def scores(
     return case(case_id, "scores", about, features, question, value(scores=bounded(shape, found.values, found.bounds)))
 
 
-def shift(case_id: str, config: Mapping[str, Any], about: tuple[str, str, str], *, x: Data, delta: int) -> Case:
+def shift(case_id: str, config: Mapping[str, Any], about: About, *, x: Data, delta: int) -> Case:
     """Rotated keys, moved (R-9.5)."""
     canonical, keys = plan.of_config(config), data(x, "k")
     found = truth.shift(canonical, keys, delta)
     question = {"plan": canonical, "x": keys, "delta": delta}
     features = needs.of_plan(canonical) | needs.of_numbers([delta])
-    return case(case_id, "shift", about, features, question, value(y=bounded(keys["shape"], found.values, found.bounds)))
+    return case(
+        case_id, "shift", about, features, question, value(y=bounded(keys["shape"], found.values, found.bounds))
+    )
 
 
-def frequencies(case_id: str, config: Mapping[str, Any], about: tuple[str, str, str], seq_len: int | None = None) -> Case:
+def frequencies(case_id: str, config: Mapping[str, Any], about: About, seq_len: int | None = None) -> Case:
     """The frequencies of a configuration, in the order of pairs (R-4.2)."""
     found = plan.frequencies(config, seq_len)
-    matrix, relative = [[*map(list, part)] for part in (found.matrix, found.relative)]
-    shape = [len(matrix), len(matrix[0])]
-    f = array(shape, [f for row in matrix for f in row])
-    bound = bounded(shape, [ZERO] * len(f["data"]), [e if f else ZERO for fs, es in zip(matrix, relative, strict=True) for f, e in zip(fs, es, strict=True)])
-    eight, logs = [exact(8) / 2**53], found.log_magnitude
+    matrix, relative = flat(found.matrix), flat(found.relative)
     result = value(
-        frequencies=f | {"bound": bound["bound"]},
-        attention_factor=array([], [found.attention_factor]) | {"bound": bounded([], [ZERO], eight)["bound"]},
-        log_magnitude=None if logs is None else array([len(logs)], logs) | {"bound": bounded([len(logs)], logs, eight * len(logs))["bound"]},
+        frequencies=within(shape_of(found.matrix), matrix, relative),
+        attention_factor=within([], [found.attention_factor], [EIGHT_ULPS]),
+        log_magnitude=found.log_magnitude
+        and within([len(found.log_magnitude)], found.log_magnitude, [EIGHT_ULPS] * len(found.log_magnitude)),
     )
     features = needs.of_plan(plan.of_config(config, seq_len), lanes=False)
     return case(case_id, "frequencies", about, features, {"config": dict(config), "seq_len": seq_len}, result)
 
 
-def plan_of_config(case_id: str, config: Mapping[str, Any], about: tuple[str, str, str], seq_len: int | None = None) -> Case:
+def within(shape: Sequence[int], values: Sequence[float], relative: Sequence[Any]) -> Array:
+    """Return a result array with the bounds that relative ones come to."""
+    given = [exact(number) for number in values]
+    return bounded(shape, given, [abs(number) * bound for number, bound in zip(given, relative, strict=True)])
+
+
+def plan_of_config(case_id: str, config: Mapping[str, Any], about: About, seq_len: int | None = None) -> Case:
     """The canonical plan of a configuration (R-2.5)."""
     canonical = plan.of_config(config, seq_len)
-    return case(case_id, "plan", about, needs.of_plan(canonical), {"config": dict(config), "seq_len": seq_len}, value(plan=canonical))
+    return case(
+        case_id,
+        "plan",
+        about,
+        needs.of_plan(canonical),
+        {"config": dict(config), "seq_len": seq_len},
+        value(plan=canonical),
+    )
 
 
-def plan_of_rows(case_id: str, rows: plan.Plan, about: tuple[str, str, str]) -> Case:
+def plan_of_rows(case_id: str, rows: plan.Plan, about: About) -> Case:
     """The canonical plan of a plan object (R-2.5)."""
     canonical = plan.canonical(rows)
     return case(case_id, "plan", about, needs.of_plan(canonical), {"rows": rows}, value(plan=canonical))
 
 
-def cache(case_id: str, config: Mapping[str, Any], about: tuple[str, str, str], positions: Any, layout: str) -> Case:
+def cache(case_id: str, config: Mapping[str, Any], about: About, positions: Any, layout: str) -> Case:
     """cos and sin in a layout of chapter 8."""
     canonical, places = plan.of_config(config), from_nested(positions)
     shape, coordinates = tensor.every_coordinate(len(canonical["axes"]), places)
@@ -221,7 +247,7 @@ def cache(case_id: str, config: Mapping[str, Any], about: tuple[str, str, str], 
     return case(case_id, "cache", about, features, question, value(arrays=arrays))
 
 
-def angles(case_id: str, config: Mapping[str, Any], about: tuple[str, str, str], positions: Any) -> Case:
+def angles(case_id: str, config: Mapping[str, Any], about: About, positions: Any) -> Case:
     """Angles, to be compared modulo 2 pi (R-8.2)."""
     canonical, places = plan.of_config(config), from_nested(positions)
     shape, coordinates = tensor.every_coordinate(len(canonical["axes"]), places)
@@ -231,7 +257,7 @@ def angles(case_id: str, config: Mapping[str, Any], about: tuple[str, str, str],
     return case(case_id, "angles", about, features, {"plan": canonical, "positions": places}, result)
 
 
-def positions(case_id: str, builder: str, arguments: Mapping[str, Any], about: tuple[str, str, str], result: Any) -> Case:
+def positions(case_id: str, builder: str, arguments: Mapping[str, Any], about: About, result: Any) -> Case:
     """Positions that a builder makes; several arrays as an object of arrays."""
     question = {"builder": builder, "arguments": dict(arguments)}
     if isinstance(result, dict):
@@ -240,7 +266,7 @@ def positions(case_id: str, builder: str, arguments: Mapping[str, Any], about: t
     return case(case_id, "positions", about, set(), question, value(positions=unchanging(**from_nested(result))))
 
 
-def sinusoid(case_id: str, about: tuple[str, str, str], positions: list[int], dim: int, base: float) -> Case:
+def sinusoid(case_id: str, about: About, positions: list[int], dim: int, base: float) -> Case:
     """The sinusoidal encoding of the original Transformer."""
     found = truth.sinusoid(positions, dim, base)
     question = {"positions": from_nested(positions), "dim": dim, "base": base}
@@ -248,14 +274,16 @@ def sinusoid(case_id: str, about: tuple[str, str, str], positions: list[int], di
     return case(case_id, "sinusoid", about, needs.of_numbers(positions), question, result)
 
 
-def sequence(case_id: str, about: tuple[str, str, str], calls: Sequence[tuple[Question, str | None]]) -> Case:
+def sequence(case_id: str, about: About, calls: Sequence[tuple[Question, str | None]]) -> Case:
     """Rotate inputs, run in order in one process; each with the dtype of its x, or None."""
     features = set[str]().union(*(needs.of_rotation(question) for question, _ in calls))
     asked = {"calls": [question | {"dtype": dtype} for question, dtype in calls]}
-    return case(case_id, "sequence", about, features, asked, value(calls=[{"y": y_of(question)} for question, _ in calls]))
+    return case(
+        case_id, "sequence", about, features, asked, value(calls=[{"y": y_of(question)} for question, _ in calls])
+    )
 
 
-def pair(case_id: str, about: tuple[str, str, str], first: Question, second: Question) -> Case:
+def pair(case_id: str, about: About, first: Question, second: Question) -> Case:
     """Two rotate inputs whose results have the same bits in C order."""
     features = needs.of_rotation(first) | needs.of_rotation(second)
     results = [y_of(question) for question in (first, second)]
@@ -265,25 +293,34 @@ def pair(case_id: str, about: tuple[str, str, str], first: Question, second: Que
     return case(case_id, "pair", about, features, question, value(first={"y": results[0]}, second={"y": results[1]}))
 
 
-def ambient(case_id: str, config: Mapping[str, Any], about: tuple[str, str, str], mode: str, **given: Any) -> Case:
+def ambient(case_id: str, config: Mapping[str, Any], about: About, mode: str, **given: Any) -> Case:
     """A rotate input, run under a mode of the framework that must change nothing (R-2.8)."""
     question = rotation(config, **given)
-    return case(case_id, "ambient", about, needs.of_rotation(question), question | {"ambient": mode}, value(y=y_of(question)))
+    return case(
+        case_id, "ambient", about, needs.of_rotation(question), question | {"ambient": mode}, value(y=y_of(question))
+    )
 
 
-def reject_config(case_id: str, config: Mapping[str, Any], about: tuple[str, str, str], argument: str, seq_len: int | None = None) -> Case:
+def reject_config(
+    case_id: str, config: Mapping[str, Any], about: About, argument: str, seq_len: int | None = None
+) -> Case:
     """A configuration that must be refused (chapter 12)."""
     question = {"call": "config", "config": dict(config), "seq_len": seq_len, "argument": argument}
     return case(case_id, "reject", about, set(), question, None)
 
 
-def reject_plan(case_id: str, rows: Mapping[str, Any], about: tuple[str, str, str], argument: str) -> Case:
+def reject_plan(case_id: str, rows: Mapping[str, Any], about: About, argument: str) -> Case:
     """A plan object that must be refused (chapter 12)."""
     return case(case_id, "reject", about, set(), {"call": "plan", "plan": dict(rows), "argument": argument}, None)
 
 
 def reject_rotate(
-    case_id: str, config: Mapping[str, Any], about: tuple[str, str, str], argument: str, dtype: str | None = None, **given: Any
+    case_id: str,
+    config: Mapping[str, Any],
+    about: About,
+    argument: str,
+    dtype: str | None = None,
+    **given: Any,
 ) -> Case:
     """A call that must be refused (chapter 12); dtype: that of x, where it is not a float."""
     question = rotation(config, **given)

@@ -89,7 +89,9 @@ CORE = {
 }
 
 PARTIAL = {
-    "M18": note("the last lanes are rotated in place of the first", "the part without position is rotated and the other is not"),
+    "M18": note(
+        "the last lanes are rotated in place of the first", "the part without position is rotated and the other is not"
+    ),
     "M19": note(
         "rotary_dim is ignored: all lanes are rotated",
         "lanes that carry no position are turned",
@@ -115,7 +117,11 @@ PARTIAL = {
         "apple/coreai-models#66",
     ),
     "M23": note("the attention factor multiplies lanes that pass through", "unrotated lanes grow, at position 0 too"),
-    "M24": note("an odd rotary_dim is accepted", "a lane is lost or paired with a neighbour that is not its own", "lucidrains/rotary-embedding-torch#45"),
+    "M24": note(
+        "an odd rotary_dim is accepted",
+        "a lane is lost or paired with a neighbour that is not its own",
+        "lucidrains/rotary-embedding-torch#45",
+    ),
     "M25": note(
         "the sine is looked up behind a size padded to a power of two",
         "right for rotary_dim 4, 8, 16, 64, 128, wrong for 6 or 96",
@@ -161,7 +167,9 @@ POSITIONS = {
     "M32": note("the size of a position is used without its sign", "right for positions from 0 on"),
     "M33": note("-1 wraps to the largest unsigned integer", "right for positions from 0 on"),
     "M34": note("a negative position indexes a table from its end", "-1 is the last row of the table"),
-    "M35": note("positions beyond a table are clamped to its end", "all far tokens have one position", "jax-ml/jax#9952"),
+    "M35": note(
+        "positions beyond a table are clamped to its end", "all far tokens have one position", "jax-ml/jax#9952"
+    ),
     "M36": note("positions beyond a table start again at its front", "far tokens look near"),
     "M37": note(
         "the length of a table changes its content",
@@ -208,7 +216,11 @@ PRECISION = {
         "huggingface/diffusers#13920",
         "pytorch/pytorch#137774",
     ),
-    "M45": note("positions are held in float16", "odd positions above 2048 are rounded, those from 65520 on infinite", "NVIDIA/Megatron-LM#535"),
+    "M45": note(
+        "positions are held in float16",
+        "odd positions above 2048 are rounded, those from 65520 on infinite",
+        "NVIDIA/Megatron-LM#535",
+    ),
     "M46": note(
         "frequencies are held in bfloat16",
         "angles are off by up to 0.4 per cent of themselves",
@@ -216,8 +228,16 @@ PRECISION = {
         "Modalities/modalities#462",
         "NVIDIA-NeMo/Automodel#2549",
     ),
-    "M47": note("frequencies are held in float16", "angles are off, and slow pairs of a large base stand still", "EleutherAI/gpt-neox#1003"),
-    "M48": note("the product of position and frequency is held in bfloat16", "wrong from position 257 on, everywhere a little", "EleutherAI/gpt-neox#1003"),
+    "M47": note(
+        "frequencies are held in float16",
+        "angles are off, and slow pairs of a large base stand still",
+        "EleutherAI/gpt-neox#1003",
+    ),
+    "M48": note(
+        "the product of position and frequency is held in bfloat16",
+        "wrong from position 257 on, everywhere a little",
+        "EleutherAI/gpt-neox#1003",
+    ),
     "M49": note(
         "angles come from a matrix product that rounds its factors (TF32, bfloat16)",
         "odd positions above 2048 are rounded; the code holds no cast",
@@ -231,7 +251,11 @@ PRECISION = {
         "huggingface/transformers#29285",
         "huggingface/diffusers#13920",
     ),
-    "M51": note("fast-math sines, or a reduction by a rounded 2 pi", "errors grow with the position: 1e-2 at 131071", "kekzl/imp#1316"),
+    "M51": note(
+        "fast-math sines, or a reduction by a rounded 2 pi",
+        "errors grow with the position: 1e-2 at 131071",
+        "kekzl/imp#1316",
+    ),
     "M52": note(
         "tables are bfloat16 where float32 is declared",
         "an error of 2e-3 everywhere but at position 0",
@@ -245,12 +269,18 @@ PRECISION = {
         "NVIDIA/TransformerEngine#1245",
         "PrimeIntellect-ai/prime-rl#3562",
     ),
-    "M54": note("frequencies come from exp(-j ln b) in float32", "angles are off by up to 12 units in the last place of the frequency", "ml-explore/mlx#561"),
+    "M54": note(
+        "frequencies come from exp(-j ln b) in float32",
+        "angles are off by up to 12 units in the last place of the frequency",
+        "ml-explore/mlx#561",
+    ),
 }
 
 SCALING = {
     "M55": note("linear scaling multiplies by the factor", "positions are spread in place of pressed together"),
-    "M56": note("dynamic NTK acts below the trained length", "the base shrinks, or becomes 0", "vllm-project/vllm#52665"),
+    "M56": note(
+        "dynamic NTK acts below the trained length", "the base shrinks, or becomes 0", "vllm-project/vllm#52665"
+    ),
     "M57": note("NTK divides every frequency by the same number", "pair 0, which must not change, slows down"),
     "M58": note("NTK's exponent is d/(d-1)", "every pair but the first is a little too fast"),
     "M59": note(
@@ -266,8 +296,17 @@ SCALING = {
         "unslothai/unsloth#6197",
         "ikawrakow/ik_llama.cpp#2291",
     ),
-    "M61": note("llama3's middle band is linear in the wavelength", "six pairs of 64 are off by up to 90 per cent", "ml-explore/mlx-examples#907"),
-    "M62": note("llama3's blend lacks a pair of parentheses", "six pairs of 64 are off by up to 97 per cent", "ggml-org/llama.cpp#8676", "InternLM/lmdeploy#2157"),
+    "M61": note(
+        "llama3's middle band is linear in the wavelength",
+        "six pairs of 64 are off by up to 90 per cent",
+        "ml-explore/mlx-examples#907",
+    ),
+    "M62": note(
+        "llama3's blend lacks a pair of parentheses",
+        "six pairs of 64 are off by up to 97 per cent",
+        "ggml-org/llama.cpp#8676",
+        "InternLM/lmdeploy#2157",
+    ),
     "M63": note("llama3's two factors, or the ends of its blend, are exchanged", "six pairs of 64 are off"),
     "M64": note(
         "YaRN's range is rounded where it must not be, or the reverse",
@@ -276,8 +315,14 @@ SCALING = {
         "keras-team/keras-hub#2981",
     ),
     "M65": note("YaRN's range is clamped at d/2 - 1", "only long trained lengths show it", "keras-team/keras-hub#2981"),
-    "M66": note("YaRN's range is taken from the extended length", "rounding hides it for small factors", "NVIDIA/Megatron-LM#1418"),
-    "M67": note("YaRN's ramp runs the wrong way, or its betas are exchanged", "fast pairs are divided and slow ones are not"),
+    "M66": note(
+        "YaRN's range is taken from the extended length",
+        "rounding hides it for small factors",
+        "NVIDIA/Megatron-LM#1418",
+    ),
+    "M67": note(
+        "YaRN's ramp runs the wrong way, or its betas are exchanged", "fast pairs are divided and slow ones are not"
+    ),
     "M68": note(
         "the attention factor is missing",
         "attention is too flat; visible at position 0",
@@ -286,7 +331,12 @@ SCALING = {
         "vllm-project/vllm#48621",
     ),
     "M69": note("the attention factor multiplies cosines alone", "right at position 0, wrong elsewhere"),
-    "M70": note("an explicit attention_factor of 1 counts as absent", "1.416 in place of 1", "vllm-project/vllm#46280", "vllm-project/vllm#48351"),
+    "M70": note(
+        "an explicit attention_factor of 1 counts as absent",
+        "1.416 in place of 1",
+        "vllm-project/vllm#46280",
+        "vllm-project/vllm#48351",
+    ),
     "M71": note(
         "mscale and mscale_all_dim are ignored, or used one without the other",
         "1.277 in place of 1",
@@ -295,8 +345,14 @@ SCALING = {
         "turboderp-org/exllamav3#259",
         "huggingface/transformers#47435",
     ),
-    "M72": note("the attention factor is in scores once, not squared", "scores at equal positions are A in place of A^2", "NVIDIA/TensorRT-LLM#16378"),
-    "M73": note("LongRoPE turns long at exactly the trained length", "wrong at one length alone", "unslothai/unsloth#10681"),
+    "M72": note(
+        "the attention factor is in scores once, not squared",
+        "scores at equal positions are A in place of A^2",
+        "NVIDIA/TensorRT-LLM#16378",
+    ),
+    "M73": note(
+        "LongRoPE turns long at exactly the trained length", "wrong at one length alone", "unslothai/unsloth#10681"
+    ),
     "M74": note(
         "LongRoPE is chosen by the capacity, not by the sequence",
         "short prompts of a long-context model use the long factors",
@@ -322,10 +378,24 @@ AXES = {
         "vllm-project/vllm-gaudi#1437",
         "HabanaAI/vllm-fork#2117",
     ),
-    "M79": note("the interleaving of axes does not end with their sections", "late pairs have the wrong axis", "XPU-Forces/mojo_opset#276"),
-    "M80": note("sections are not repeated for the second half of the lanes", "the two lanes of a pair turn with different axes"),
-    "M81": note("the exponent of an axis has the whole head as its denominator", "every axis turns too fast but for its first pair", "naver-ai/rope-vit#1"),
-    "M82": note("the sizes of the axes come from another formula", "24, 20, 20 lanes become 22, 21, 21", "huggingface/diffusers#12538"),
+    "M79": note(
+        "the interleaving of axes does not end with their sections",
+        "late pairs have the wrong axis",
+        "XPU-Forces/mojo_opset#276",
+    ),
+    "M80": note(
+        "sections are not repeated for the second half of the lanes", "the two lanes of a pair turn with different axes"
+    ),
+    "M81": note(
+        "the exponent of an axis has the whole head as its denominator",
+        "every axis turns too fast but for its first pair",
+        "naver-ai/rope-vit#1",
+    ),
+    "M82": note(
+        "the sizes of the axes come from another formula",
+        "24, 20, 20 lanes become 22, 21, 21",
+        "huggingface/diffusers#12538",
+    ),
     "M83": note(
         "text in a plan with several axes differs from text in a plan with one",
         "a vision model answers text differently",
@@ -335,7 +405,9 @@ AXES = {
 }
 
 STATE = {
-    "M84": note("a cache of tables does not know the base", "the second model in a process uses the tables of the first"),
+    "M84": note(
+        "a cache of tables does not know the base", "the second model in a process uses the tables of the first"
+    ),
     "M85": note(
         "a cache of tables does not know offset, dtype, device or layout",
         "the second call uses the tables of the first",
@@ -350,15 +422,38 @@ STATE = {
         "pytorch/torchtitan#4783",
         "NovaSky-AI/SkyRL#1709",
     ),
-    "M87": note("the gradient turns forward", "training goes wrong where inference is right", "naver/croco#49", "NVIDIA/apex#1750"),
-    "M88": note("there is no gradient", "layers below the attention do not learn", "huggingface/candle#3568", "Blaizzy/mlx-vlm#1475"),
-    "M89": note("the gradient ignores the offset or the attention factor", "right at offset 0 with A = 1", "ggml-org/llama.cpp#3974"),
+    "M87": note(
+        "the gradient turns forward",
+        "training goes wrong where inference is right",
+        "naver/croco#49",
+        "NVIDIA/apex#1750",
+    ),
+    "M88": note(
+        "there is no gradient",
+        "layers below the attention do not learn",
+        "huggingface/candle#3568",
+        "Blaizzy/mlx-vlm#1475",
+    ),
+    "M89": note(
+        "the gradient ignores the offset or the attention factor",
+        "right at offset 0 with A = 1",
+        "ggml-org/llama.cpp#3974",
+    ),
     "M90": note("the inverse does not divide by A squared", "rotating and back multiplies by A^2", "NVIDIA/kvpress#31"),
-    "M91": note("two rotations are not the rotation by the sum", "cached keys drift when they are moved", "huggingface/transformers#35350", "ggml-org/llama.cpp#4097"),
+    "M91": note(
+        "two rotations are not the rotation by the sum",
+        "cached keys drift when they are moved",
+        "huggingface/transformers#35350",
+        "ggml-org/llama.cpp#4097",
+    ),
 }
 
 WEIGHTS = {
-    "M92": note("weights are permuted forward where the inverse is meant", "right for head_dim 2 and 4 alone", "onnxruntime/mobius#396"),
+    "M92": note(
+        "weights are permuted forward where the inverse is meant",
+        "right for head_dim 2 and 4 alone",
+        "onnxruntime/mobius#396",
+    ),
     "M93": note(
         "weights of k are permuted with a wrong number of heads",
         "invisible where Hq / Hk equals Hk",

@@ -6,6 +6,11 @@ from typing import Any, TypeAlias
 Lanes: TypeAlias = list[tuple[int, int]]
 
 
+def rotary_dim(config: Mapping[str, Any]) -> int:
+    """Return R, all lanes from the offset on unless given (chapter 3)."""
+    return int(config.get("rotary_dim", config["head_dim"] - config.get("lane_offset", 0)))
+
+
 def block(pairing: str, size: int, start: int) -> Lanes:
     """Return the pairs of `size` lanes from `start` on (R-3.1, R-3.2)."""
     half = size // 2
@@ -26,10 +31,10 @@ def blocks(pairing: str, sections: Sequence[int], start: int) -> Lanes:
 
 def read_and_written(config: Mapping[str, Any]) -> tuple[Lanes, Lanes]:
     """Return the lanes read and the lanes written of each pair j of a configuration (R-3.1 to R-3.5)."""
-    rotary_dim, start = config.get("rotary_dim", config["head_dim"]), config.get("lane_offset", 0)
+    start = config.get("lane_offset", 0)
     pairing = config["pairing"]
     out_pairing = config.get("out_pairing", pairing)
     if config.get("axis_blocks"):
         sections = config["sections"]
         return blocks(pairing, sections, start), blocks(out_pairing, sections, start)
-    return block(pairing, rotary_dim, start), block(out_pairing, rotary_dim, start)
+    return block(pairing, rotary_dim(config), start), block(out_pairing, rotary_dim(config), start)

@@ -72,7 +72,9 @@ def of_rotation(question: Mapping[str, Any]) -> set[str]:
     """Return what a rotate input asks for."""
     tensor_format, shape = question["tensor_format"], question["x"]["shape"]
     tokens = shape[tensor_format.index("t" if "t" in tensor_format else "s")]
-    found = of_plan(question["plan"]) | of_positions(question["plan"], question["positions"], question["offset"], tokens)
+    found = of_plan(question["plan"]) | of_positions(
+        question["plan"], question["positions"], question["offset"], tokens
+    )
     return found | ({"tensor_format"} if tensor_format != "bhsd" else set())
 
 

@@ -14,7 +14,7 @@ Exact: TypeAlias = Any  # an mpf: mpmath has no types
 Number: TypeAlias = int | float
 Array: TypeAlias = dict[str, Any]  # {"shape": [..], "data": [..]}, flat in C order
 
-ZERO = mpf(0)
+ZERO, ONE = mpf(0), mpf(1)
 ROUND_UP_3 = Context(prec=3, rounding=ROUND_CEILING)
 
 

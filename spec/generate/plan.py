@@ -27,8 +27,8 @@ class Row:
         """Return the row with r0 < r1; exchanging the two lanes turns the sign of F (R-2.5)."""
         if self.read[0] < self.read[1]:
             return self
-        turned = tuple(-f + 0.0 for f in self.frequency)
-        return Row(self.read[::-1], self.written[::-1], turned, self.log_magnitude)
+        (r0, r1), (w0, w1) = self.read, self.written
+        return Row((r1, r0), (w1, w0), tuple(-f + 0.0 for f in self.frequency), self.log_magnitude)
 
     def is_identity(self, attention_factor: float) -> bool:
         """Return whether the row changes nothing, so that the canonical form drops it (R-2.5)."""
@@ -54,36 +54,53 @@ def axis_names(config: Config) -> list[str]:
 
 def pair_count(config: Config) -> int:
     """Return R / 2."""
-    return int(config.get("rotary_dim", config["head_dim"])) // 2
+    return lanes.rotary_dim(config) // 2
 
 
 def frequencies(config: Config, seq_len: int | None = None) -> Frequencies:
     """Return F of a configuration in the order of pairs, each number rounded once (R-4.2, chapter 6)."""
-    pairs, names, own = pair_count(config), axis_names(config), config.get("inv_freq")
-    if own is not None and isinstance(own[0], list):  # mixed: the matrix is F (R-6.7)
-        matrix = [[float(f) for f in row] for row in own]
-        a = float(config.get("attention_factor", 1.0))
-        return Frequencies(turned(config, matrix), [[ZERO] * len(names) for _ in own], a, None, 0.0)
+    own = config.get("inv_freq")
+    if own is not None and isinstance(own[0], list):
+        return mixed(config, own)
+    axis_of = axes.of_pairs(config) if "sections" in config else [0] * pair_count(config)
+    all_series = series_of(config, seq_len)
+    rule, a = config.get("scaling"), config.get("attention_factor")
+    scaled = [rules.scale(series, rule, a) for series in all_series]
+    bounds = [rules.ulps(series, rule) for series in all_series]
+    # each series is dealt in order to its pairs: to all of them where it is shared, else to those of its axis
+    dealers = [iter(zip(one.frequencies, bound, strict=True)) for one, bound in zip(scaled, bounds, strict=True)]
+    dealt = [next(dealers[axis if len(dealers) > 1 else 0]) for axis in axis_of]
+    count, first = len(axis_names(config)), scaled[0]
+    logs = first.log_magnitude
+    return Frequencies(
+        matrix=turned(config, [on_axis(double(f), axis, count) for (f, _), axis in zip(dealt, axis_of, strict=True)]),
+        relative=[on_axis(bound, axis, count) for (_, bound), axis in zip(dealt, axis_of, strict=True)],
+        attention_factor=double(first.attention_factor),
+        log_magnitude=None if logs is None else [double(m) for m in logs],
+        centre=first.centre,
+    )
 
-    def scaled(count: int, dim: int) -> tuple[rules.Scaled, list[Exact]]:
-        series = rules.Series(count, dim, config.get("base"), None if own is None else tuple(own), seq_len)
-        rule, a = config.get("scaling"), config.get("attention_factor")
-        return rules.scale(series, rule, a), rules.ulps(series, rule)
 
-    axis_of = axes.of_pairs(config) if "sections" in config else [0] * pairs
-    if config.get("axis_frequencies", "shared") == "shared":
-        result, relative = scaled(pairs, config.get("frequency_dim", 2 * pairs))
-        values = list(zip(result.frequencies, relative, strict=True))
-    else:  # each axis has a series of its own, dealt to its pairs in order (R-6.6)
-        series = []
-        for size in config["sections"]:
-            result, relative = scaled(size, 2 * size)
-            series.append(iter(zip(result.frequencies, relative, strict=True)))
-        values = [next(series[axis]) for axis in axis_of]
-    matrix = [[double(f) if a == axis else 0.0 for a in range(len(names))] for (f, _), axis in zip(values, axis_of, strict=True)]
-    bound = [[e if a == axis else ZERO for a in range(len(names))] for (_, e), axis in zip(values, axis_of, strict=True)]
-    logs = None if result.log_magnitude is None else [double(m) for m in result.log_magnitude]
-    return Frequencies(turned(config, matrix), bound, double(result.attention_factor), logs, result.centre)
+def series_of(config: Config, seq_len: int | None) -> list[rules.Series]:
+    """Return the one series that all axes share (R-6.5), or one an axis with R = d = 2 S_a (R-6.6)."""
+    pairs, own = pair_count(config), config.get("inv_freq")
+    sizes = [(pairs, config.get("frequency_dim", 2 * pairs))]
+    if config.get("axis_frequencies", "shared") == "per_axis":
+        sizes = [(size, 2 * size) for size in config["sections"]]
+    given = None if own is None else tuple(own)
+    return [rules.Series(count, dim, config.get("base"), given, seq_len) for count, dim in sizes]
+
+
+def on_axis(value: Any, axis: int, count: int) -> list[Any]:
+    """Return a row with one value on its axis and 0 on the others."""
+    return [value if a == axis else 0.0 for a in range(count)]
+
+
+def mixed(config: Config, own: list[list[float]]) -> Frequencies:
+    """Return the frequencies of a matrix, which is F (R-6.7): bits must be equal."""
+    matrix = turned(config, [[float(f) for f in row] for row in own])
+    nothing = [[ZERO for _ in row] for row in own]
+    return Frequencies(matrix, nothing, float(config.get("attention_factor", 1.0)), None, 0.0)
 
 
 def turned(config: Config, matrix: list[list[float]]) -> list[list[float]]:
@@ -125,7 +142,7 @@ def canonical(plan: Mapping[str, Any]) -> Plan:
     """Return the canonical form of a plan object (R-2.5)."""
     a = plan["attention_factor"]
     kept = sorted((row.ordered() for row in rows(plan) if not row.is_identity(a)), key=lambda row: row.read)
-    has_magnitude = plan["log_magnitude"] is not None
+    has_magnitude = any(row.log_magnitude for row in kept)  # one that is 0 in every row is none
     return {
         "schema": SCHEMA,
         "head_dim": plan["head_dim"],
@@ -136,5 +153,5 @@ def canonical(plan: Mapping[str, Any]) -> Plan:
         "out_lanes": [list(row.written) for row in kept],
         "frequencies": [[f + 0.0 for f in row.frequency] for row in kept],
         "log_magnitude": [(row.log_magnitude or 0.0) + 0.0 for row in kept] if has_magnitude else None,
-        "centre": float(plan["centre"]) + 0.0,
+        "centre": float(plan["centre"]) + 0.0 if has_magnitude else 0.0,
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 from mpmath import ceil, exp, floor, log, mpf, pi, sqrt
 
-from .numbers import Exact, exact
+from .numbers import ONE, Exact, exact
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Scaled:
     """What a rule gives: frequencies g_j, the attention factor, and magnitudes m_j where there are any."""
 
     frequencies: list[Exact]
-    attention_factor: Exact = mpf(1)
+    attention_factor: Exact = ONE
     log_magnitude: list[Exact] | None = None
     centre: float = 0.0
 
@@ -84,7 +84,12 @@ def ntk(series: Series, *, alpha: float) -> Scaled:
 
 
 def dynamic_ntk(
-    series: Series, *, factor: float, original_max_position: int, policy: str = "per_call", max_position: int | None = None
+    series: Series,
+    *,
+    factor: float,
+    original_max_position: int,
+    policy: str = "per_call",
+    max_position: int | None = None,
 ) -> Scaled:
     """Enlarge the base by the length, beyond the trained one (R-5.3)."""
     n, s = length(series, policy, max_position), exact(factor)
@@ -181,6 +186,8 @@ def llama3(
     s, low, high = exact(factor), exact(low_freq_factor), exact(high_freq_factor)
 
     def scale(f: Exact) -> Exact:
+        if f <= 0:  # it makes no turn (chapter 5)
+            return f / s
         wavelength = 2 * pi / f
         if wavelength < original_max_position / high:
             return f
@@ -224,6 +231,8 @@ RULES: dict[str, Callable[..., Scaled]] = {
     "damped": damped,
 }
 
+BLENDING = ("llama3", "yarn", "ntk_by_parts")
+
 
 def scale(series: Series, scaling: Mapping[str, Any] | None, attention_factor: float | None = None) -> Scaled:
     """Apply the rule of a configuration, or none, and the configuration's own attention factor (R-5.13)."""
@@ -236,14 +245,17 @@ def scale(series: Series, scaling: Mapping[str, Any] | None, attention_factor: f
 
 
 def ulps(series: Series, scaling: Mapping[str, Any] | None) -> list[Exact]:
-    """Return the relative bound of each frequency (R-4.2): (4 + ln(b) 2j/R) 2^-53, 8 * 2^-53 without a base.
+    """Return the relative bound of each frequency (R-4.2): (4 + |ln(b)| 2j/R) 2^-53, 8 * 2^-53 for the caller's own.
 
-    The caller's frequencies without a rule are used as they are: bits must be equal.
+    It is times 1 + s/3 under rules that blend.  The caller's own without a rule are used as they are: bits must be equal.
     """
     if series.own is not None:
-        return [mpf(0 if scaling is None else 8) / 2**53] * series.pairs
-    assert series.base is not None
-    return [(4 + abs(log(exact(series.base))) * j / series.pairs) / 2**53 for j in range(series.pairs)]
+        units = [mpf(0 if scaling is None else 8)] * series.pairs
+    else:
+        assert series.base is not None
+        units = [4 + abs(log(exact(series.base))) * j / series.pairs for j in range(series.pairs)]
+    stretch = 1 + exact(scaling["factor"]) / 3 if scaling is not None and scaling["rule"] in BLENDING else ONE
+    return [unit * stretch / 2**53 for unit in units]
 
 
 def magnitude(log_magnitude: float, distance: Exact, sign: int) -> Exact:

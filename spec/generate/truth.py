@@ -3,6 +3,7 @@
 Nothing is rounded here but by the 60 digits: results are rounded once where they are stored.
 """
 
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -53,8 +54,12 @@ def phase(row: Row, at: Coordinates) -> Exact:
 
 def real_phase(plan: Plan, row: Row, at: Coordinates) -> Exact:
     """Return the sum of |F p| over real axes, which enters the error model (R-10.6)."""
-    terms = zip(row.frequency, at, plan["axis_kinds"], strict=True)
-    return fsum(abs(exact(f) * exact(p)) for f, p, kind in terms if kind == "real")
+    real = [
+        (exact(f), exact(p)) for f, p, kind in zip(row.frequency, at, plan["axis_kinds"], strict=True) if kind == "real"
+    ]
+    if any(lost(p) for _, p in real):
+        raise ValueError(f"the coordinates {at} are not exact in float32, which the bound assumes (R-10.2)")
+    return fsum(abs(f * p) for f, p in real)
 
 
 def turn(plan: Plan, row: Row, at: Coordinates, role: str = "q") -> Turn:
@@ -64,8 +69,8 @@ def turn(plan: Plan, row: Row, at: Coordinates, role: str = "q") -> Turn:
     if row.log_magnitude is not None:
         distance = exact(at[0]) - exact(plan["centre"])
         scale = a * rules.magnitude(row.log_magnitude, distance, SIGNS[role])
-        stretch = (2 * abs(exact(row.log_magnitude) * distance) + 4) * U
-    error = scale * (TABLE + 2 * U * real_phase(plan, row, at) + (U if a != 1 else 0) + stretch)
+        stretch = (3 * abs(exact(row.log_magnitude) * distance) + 4) * U
+    error = scale * (TABLE + 2 * U * real_phase(plan, row, at) + (2 * U if a != 1 else 0) + stretch)
     return Turn(cos(angle), sin(angle), scale, error)
 
 
@@ -76,13 +81,21 @@ def turn_pair(turn: Turn, x1: Exact, x2: Exact) -> list[tuple[Exact, Exact]]:
     def bound(result: Exact, one: Exact, other: Exact) -> Exact:
         if not isfinite(result):
             return ZERO
-        return turn.error * (abs(x1) + abs(x2)) + 2 * U * m * (abs(one) + abs(other)) + 2 * ETA + abs(result) / 2**53
+        tables, products = turn.error * (abs(x1) + abs(x2)), 2 * U * m * (abs(one) + abs(other))
+        return tables + products + 2 * ETA + abs(result) / 2**53 + m * (lost(x1) + lost(x2))
 
     first, second = m * (x1 * c - x2 * s), m * (x1 * s + x2 * c)
     return [(first, bound(first, x1 * c, x2 * s)), (second, bound(second, x1 * s, x2 * c))]
 
 
-def transform(x: Array, tensor_format: str, where: Where, table: list[Row], turns: Callable[[Coordinates], list[Turn]]) -> Values:
+def lost(x: Exact) -> Exact:
+    """Return what x loses when it is held in float32: nothing, but in examples of documents that have numbers such as 0.1."""
+    return abs(x - exact(struct.unpack("f", struct.pack("f", float(x)))[0]))
+
+
+def transform(
+    x: Array, tensor_format: str, where: Where, table: list[Row], turns: Callable[[Coordinates], list[Turn]]
+) -> Values:
     """Turn the pairs of every vector of x; lanes in no row pass through with the bound 0 (R-2.2)."""
     values, bounds = [exact(number) for number in x["data"]], [ZERO] * len(x["data"])
     given, known = list(values), {}
@@ -97,7 +110,9 @@ def transform(x: Array, tensor_format: str, where: Where, table: list[Row], turn
     return Values(values, bounds)
 
 
-def rotate(plan: Plan, x: Array, where: Where, tensor_format: str = "bhsd", role: str = "q", mode: str = "forward") -> Values:
+def rotate(
+    plan: Plan, x: Array, where: Where, tensor_format: str = "bhsd", role: str = "q", mode: str = "forward"
+) -> Values:
     """Rotate x: forward (R-2.1), transpose (R-9.2) or inverse (R-9.3)."""
     table = rows(plan)
     plain = plan["attention_factor"] == 1 and plan["log_magnitude"] is None
@@ -115,9 +130,9 @@ def rotate(plan: Plan, x: Array, where: Where, tensor_format: str = "bhsd", role
 
 
 def shift(plan: Plan, x: Array, delta: int) -> Values:
-    """Move rotated keys by delta: R(delta F) on the lanes written, without A (R-9.5)."""
+    """Move rotated keys by delta on every axis: R(delta F) on the lanes written, without A (R-9.5)."""
     moved = plan | {"attention_factor": 1.0, "centre": 0.0, "lanes": plan["out_lanes"]}
-    return rotate(moved, x, lambda row, token: (delta,), role="k")
+    return rotate(moved, x, lambda row, token: (delta,) * len(plan["axes"]), role="k")
 
 
 def tables(plan: Plan, places: Iterable[Coordinates], role: str = "q") -> tuple[Values, Values]:
