@@ -291,7 +291,7 @@ class Proportional:
         _set(self, partial_rotary_factor=share, factor=_stretch("factor", self.factor))
 
     def scale(self, spectrum: Spectrum) -> Scaled:
-        rotated = math.floor(Decimal(self.partial_rotary_factor) * spectrum.n_pairs)
+        rotated = math.floor(self.partial_rotary_factor * (2 * spectrum.n_pairs) / 2)
         frequencies = spectrum.with_base(spectrum.log_base)
         return Scaled([f / Decimal(self.factor) if j < rotated else Decimal(0) for j, f in enumerate(frequencies)])
 

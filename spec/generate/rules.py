@@ -202,7 +202,7 @@ def llama3(
 def proportional(series: Series, *, partial_rotary_factor: float, factor: float = 1.0) -> Scaled:
     """Keep the first part of the series over the whole head, and turn the rest off (R-5.10)."""
     assert series.own is None
-    kept = int(floor(exact(partial_rotary_factor) * series.pairs))
+    kept = int(floor(partial_rotary_factor * (2 * series.pairs) / 2))  # the product in binary64, as programs have it
     return Scaled([f / exact(factor) if j < kept else mpf(0) for j, f in enumerate(unscaled(series))])
 
 
