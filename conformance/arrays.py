@@ -7,11 +7,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .verdicts import NotApplicable
+from ropecore import RopeError
 
 Array: TypeAlias = npt.NDArray[Any]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
+SPECIAL = ("NaN", "Infinity", "-Infinity")
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 
@@ -20,9 +21,10 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     if name != "bfloat16":
         return np.dtype(name)
     try:
-        return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+        bfloat16: np.dtype[Any] = np.dtype(importlib.import_module("ml_dtypes").bfloat16)
     except ImportError as error:
-        raise NotApplicable("bfloat16 needs ml_dtypes (pip install ropecore[bf16])") from error
+        raise RopeError("dtype", name, "needs ml_dtypes", "pip install ropecore[bf16]") from error
+    return bfloat16
 
 
 def decode(source: Mapping[str, Any]) -> Array:
@@ -38,11 +40,25 @@ def decode_floats(source: Mapping[str, Any]) -> Floats:
     return decode(source).astype(np.float64)
 
 
+def decode_object(value: Any) -> Any:
+    """Return a config or a plan of a vector file with its numbers: those that are strings there, as `decode` reads them."""
+    if isinstance(value, Mapping):
+        return {key: decode_object(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [decode_object(item) for item in value]
+    return _number(value) if isinstance(value, str) and _is_number(value) else value
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a string stands for a number that JSON cannot hold; "8" stands for itself."""
+    return text in SPECIAL or (text.removeprefix("-").isdecimal() and abs(int(text)) > 2**53)
+
+
 def _number(value: float | str) -> float | int:
     """Return a number of a vector file: NaN, infinities and integers beyond 2^53 are strings there."""
     if not isinstance(value, str):
         return value
-    return float(value) if value in ("NaN", "Infinity", "-Infinity") else int(value)
+    return float(value) if value in SPECIAL else int(value)
 
 
 def same_bits(one: Array, other: Array) -> bool:
@@ -53,4 +69,4 @@ def same_bits(one: Array, other: Array) -> bool:
 def differing_bits(one: Array, other: Array) -> npt.NDArray[np.bool_]:
     """Return where two arrays of one shape and dtype differ in a bit."""
     width = np.dtype(f"u{one.dtype.itemsize}")
-    return np.ascontiguousarray(one).view(width) != np.ascontiguousarray(other).view(width)
+    return np.asarray(np.ascontiguousarray(one).view(width) != np.ascontiguousarray(other).view(width))

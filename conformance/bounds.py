@@ -57,7 +57,7 @@ class Turns:
 
 def turns(plan: ropecore.RotaryPlan, positions: Array, role: str = "q") -> Turns:
     """Return what the error model reads of a plan at positions, (..) for one axis and (n_axes, ..) for several."""
-    cos, sin = ropecore.cos_sin(plan, positions, role=role)  # with M
+    cos, sin = ropecore.cos_sin(plan, by_axis(plan, positions), role=role)  # with M
     grid = np.asarray(positions, np.float64)
     grid = grid if plan.n_axes > 1 else grid[None]
     each = np.abs(grid[..., None] * plan.frequencies.T.reshape(plan.n_axes, *[1] * (grid.ndim - 1), -1))
@@ -74,6 +74,15 @@ def turns(plan: ropecore.RotaryPlan, positions: Array, role: str = "q") -> Turns
         factor=plan.attention_factor != 1,
         magnitude=plan.log_magnitude is not None,
     )
+
+
+def by_axis(plan: ropecore.RotaryPlan, positions: Array) -> Array | list[Array]:
+    """Return positions as they are, or by axis where integer axes stand beside real ones: one array has one dtype."""
+    if len(set(plan.real_axes)) < 2 or positions.ndim < 1:
+        return positions
+    return [
+        column if real else column.astype(np.int64) for column, real in zip(positions, plan.real_axes, strict=False)
+    ]
 
 
 def _exponent(plan: ropecore.RotaryPlan, positions: Floats, role: str) -> Floats:
@@ -95,9 +104,11 @@ def table_bound(at: Turns, dtype: str, words: Words, k: float | Floats = GIVEN) 
     if at.factor:
         t = t + (u if dtype == "float64" else 2 * u) * at.scale  # A is not 1: A is rounded, and the product
     if at.magnitude:
-        t = t + (2 * at.tilt + 4) * u * at.scale  # a magnitude
+        t = t + (3 * at.tilt + 4) * u * at.scale  # a magnitude: m, p - c, their product, exp and the product
     if words.table == "input" and words.compute == "float32" and dtype in STORE:
         t = t + STORE[dtype] * at.scale  # table input with compute float32
+    if "input" in (words.table, words.compute) and dtype in STORE:
+        t = t + SMALLEST[dtype] / 2  # tables of 16 bits may underflow
     return np.asarray(t)
 
 
@@ -157,6 +168,14 @@ def score_bound(q: Floats, k: Floats, q_bound: Floats, k_bound: Floats) -> Float
 
 def _turned(array: Floats) -> Floats:
     return np.swapaxes(array, -1, -2)
+
+
+def sinusoid_bound(positions: Array, dim: int, base: float) -> Floats:
+    """Return the bound of the sinusoidal encoding, (s, dim): float32 tables of frequencies that are within R-4.2 (and R-10.2)."""
+    j = np.repeat(np.arange(dim // 2), 2)
+    slope = abs(math.log(base)) * 2 * j / dim
+    phase = np.abs(np.asarray(positions, np.float64)[..., None]) * base ** (-2 * j / dim)
+    return np.asarray(EXACT["float32"] + phase * (4 + slope) * 2.0**-53)
 
 
 def own_frequencies(config: Mapping[str, Any], lanes: Array) -> Floats | float:

@@ -1,7 +1,7 @@
 """Rotations that a case asks for, and how a target is called for them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,12 @@ import numpy as np
 import ropecore
 
 from . import bounds
-from .arrays import Array, Floats, decode, decode_floats
+from .arrays import Array, Floats, decode, decode_floats, numpy_dtype
 from .target import Target
 from .verdicts import Mismatch, NotApplicable, Way
 
 DEFAULT_FORMAT = "bhsd"
+USUAL = {"config": None, "offset": None, "tensor_format": DEFAULT_FORMAT, "mode": "forward", "seq_len": None}
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,23 @@ class Call:
     question: Mapping[str, Any]  # the JSON object, for a target that reads it
 
     @classmethod
-    def read(cls, data: Mapping[str, Any], x: str = "x", positions: str = "positions", role: str | None = None) -> "Call":
+    def read(
+        cls, data: Mapping[str, Any], x: str = "x", positions: str = "positions", role: str | None = None
+    ) -> "Call":
         """Return the call of a JSON object; x and positions name its keys."""
-        plan = ropecore.RotaryPlan.from_dict(data["plan"])
-        given = data.get(positions)
+        own = {"x": data[x], "positions": data.get(positions), "role": role or data.get("role", "q")}
+        question = {**USUAL, **data, **own}
+        question.pop("result", None)  # a target may read the question, not the answer
+        plan, given = ropecore.RotaryPlan.from_dict(data["plan"]), own["positions"]
         return cls(
             plan=plan,
-            x=decode_floats(data[x]),
+            x=decode_floats(own["x"]),
             positions=None if given is None else on_axes(plan, decode(given)),
-            offset=data.get("offset"),
-            tensor_format=data.get("tensor_format", DEFAULT_FORMAT),
-            role=role or data.get("role", "q"),
-            mode=data.get("mode", "forward"),
-            question={key: value for key, value in data.items() if key != "result"},
+            offset=question["offset"],
+            tensor_format=question["tensor_format"],
+            role=question["role"],
+            mode=question["mode"],
+            question=question,
         )
 
     @property
@@ -76,6 +81,23 @@ class Call:
         at = self.fit(bounds.turns(self.plan, self.places, self.role))
         return bounds.rotation_bound(self.plan, at, self.x, y, dtype, words, self.mode, k)
 
+    def wrapped(self) -> "Call":
+        """Return the call with its positions modulo 2^32: what is promised where they are not read (R-7.1)."""
+        return replace(self, positions=(self.places + 2**31) % 2**32 - 2**31)
+
+    def moved_by_rounding(self, dtype: str) -> Floats | float:
+        """Return how far the exact result moves when x is rounded to a dtype that does not hold it: 0 for most vectors."""
+        finite = np.where(np.isfinite(self.x), self.x, 0.0)
+        lost = finite.astype(numpy_dtype(dtype)).astype(np.float64) - finite
+        return self.rotation(lost) if lost.any() else 0.0
+
+    def rotation(self, x: Floats) -> Floats:
+        """Return ropecore's own float64 rotation of x at the positions of this call."""
+        at = self.fit(bounds.turns(self.plan, self.places, self.role))
+        inverse, transpose = self.mode == "inverse", self.mode == "transpose"
+        y = ropecore.rotate(self.plan, x, at.cos * at.scale, at.sin * at.scale, inverse=inverse, transpose=transpose)
+        return np.asarray(y, np.float64)
+
     def untouched(self) -> list[int]:
         """Return the lanes in no row."""
         return sorted(set(range(self.plan.head_dim)) - set(self.plan.lanes.ravel().tolist()))
@@ -90,12 +112,30 @@ def paths(target: Target, mode: str) -> list[str]:
     """Return the functions of the target by which a rotation of this mode can be had."""
     tables = target.has("cos_sin") and target.has("rotate")
     if mode != "forward":
-        return ["rotate"] if tables else ["apply"] if target.takes("apply", "case") else []
+        return ["rotate"] if tables else ["apply"] if target.takes("apply", mode) else []
     return ["apply", *(["apply_"] if target.has("apply_") else []), *(["rotate"] if tables else [])]
 
 
-def positions_of(target: Target, positions: Array) -> Any:
-    """Return positions as the target's own array: integers as int64, coordinates as the narrowest floats that hold them."""
+def way_of(target: Target, call: Call, way: Way) -> Way:
+    """Return the way of a call among several: its mode may ask for another function than the way that the case is judged by."""
+    able = paths(target, call.mode)
+    if not able:
+        raise NotApplicable(f"the target has no function for the {call.mode}")
+    return way if way.path in able else replace(way, path=able[0])
+
+
+def positions_of(target: Target, plan: ropecore.RotaryPlan, positions: Array) -> Any:
+    """Return positions as the target's own array, or as a list of one an axis where integer axes stand beside real ones.
+
+    Integers are int64, coordinates the narrowest floats that hold them.
+    """
+    columns = bounds.by_axis(plan, positions)
+    if isinstance(columns, list):
+        return [_own(target, column) for column in columns]
+    return _own(target, columns)
+
+
+def _own(target: Target, positions: Array) -> Any:
     if positions.dtype.kind == "f" and np.array_equal(positions.astype(np.float32).astype(np.float64), positions):
         return target.asarray(positions, "float32")
     return target.asarray(positions, positions.dtype.name)
@@ -112,21 +152,25 @@ def table_dtype(target: Target, dtype: str) -> str:
             return "float64" if dtype == "float64" else "float32"
 
 
-def tables(target: Target, call: Call, dtype: str) -> tuple[Any, Any]:
-    """Return cos and sin of a call, by the target."""
+def tables(target: Target, plan: ropecore.RotaryPlan, positions: Array, role: str, dtype: str) -> tuple[Any, Any]:
+    """Return cos and sin, by the target's own function."""
     usual = {"precision": target.capabilities.angle, "dtype": dtype}
-    usual |= {"role": call.role} if call.plan.log_magnitude is not None else {}
-    cos, sin = target.call("cos_sin", call.plan, positions_of(target, call.places), **keywords(target, "cos_sin", {}, **usual))
+    usual |= {"role": role} if plan.log_magnitude is not None else {}
+    cos, sin = target.call(
+        "cos_sin", plan, positions_of(target, plan, positions), **keywords(target, "cos_sin", {}, **usual)
+    )
     return cos, sin
 
 
 def once(target: Target, call: Call, x: Any, way: Way) -> Any:
     """Return the target's own result for its own input array: one call of the function `way.path`."""
     if way.path == "rotate":
-        cos, sin = tables(target, call, table_dtype(target, way.dtype))
+        cos, sin = tables(target, call.plan, call.places, call.role, table_dtype(target, way.dtype))
         asked: dict[str, Any] = {} if call.mode == "forward" else {call.mode: True}
-        return target.call("rotate", call.plan, x, cos, sin, **keywords(target, way.path, asked, tensor_format=call.tensor_format))
-    result = target.call(way.path, call.plan, x, **_of_apply(target, call, way))
+        return target.call(
+            "rotate", call.plan, x, cos, sin, **keywords(target, way.path, asked, tensor_format=call.tensor_format)
+        )
+    result = target.call(way.path, call.plan, x, **of_apply(target, call, way))
     return x if way.path == "apply_" else result
 
 
@@ -143,13 +187,13 @@ def keywords(target: Target, name: str, asked: Mapping[str, Any], **usual: Any) 
     return {"needed": {**asked, **needed}, "offered": offered}
 
 
-def _of_apply(target: Target, call: Call, way: Way) -> dict[str, dict[str, Any]]:
+def of_apply(target: Target, call: Call, way: Way) -> dict[str, dict[str, Any]]:
     """Return the keywords of apply and apply_; a target that knows no offset is told the positions that it would have (R-7.4)."""
-    asked: dict[str, Any] = {}
+    asked: dict[str, Any] = {} if call.mode == "forward" else {call.mode: True}
     if call.positions is not None:
-        asked = {"positions": positions_of(target, call.positions)}
-    elif call.offset is None and not target.takes(way.path, "offset"):
-        asked = {"positions": positions_of(target, call.places)}
+        asked["positions"] = positions_of(target, call.plan, call.positions)
+    elif not target.takes(way.path, "offset") and (call.offset is None or target.takes(way.path, "case")):
+        asked["positions"] = positions_of(target, call.plan, call.places)
     usual: dict[str, Any] = {"tensor_format": call.tensor_format, "precision": target.capabilities.angle}
     usual |= {} if call.offset is None else {"offset": call.offset}
     usual |= {"role": call.role} if call.plan.log_magnitude is not None else {}
@@ -163,20 +207,26 @@ def rotated(target: Target, call: Call, way: Way) -> Array:
     dtype and shape are those of x; lanes in no row keep their bits; x is not changed unless that was asked; a second call
     gives the same bits, and does so with a read-only input too.
     """
+    way = way_of(target, call, way)
     x = target.asarray(call.x, way.dtype)
     before = target.to_numpy(x).copy()
     y = target.to_numpy(once(target, call, x, way)).copy()
-    if y.shape != before.shape:
-        raise Mismatch(f"shape {y.shape} for an input of shape {before.shape} (R-2.8)")
-    if y.dtype != before.dtype:
-        raise Mismatch(f"dtype {y.dtype.name} for an input of {before.dtype.name} (R-2.8)")
-    if way.path != "apply_" and target.to_numpy(x).tobytes() != before.tobytes():
-        raise Mismatch("the input was changed (R-2.8)")
+    same_kind(y, before, None if way.path == "apply_" else target.to_numpy(x))
     for lane in call.untouched():
         if y[..., lane].tobytes() != before[..., lane].tobytes():
             raise Mismatch(f"lane {lane} is in no row of the plan and changed (R-2.2)")
     _again(target, call, way, y)
     return y
+
+
+def same_kind(got: Array, before: Array, after: Array | None) -> None:
+    """Refuse a result of another shape or dtype than its input had, and an input that was changed (R-2.8)."""
+    if got.shape != before.shape:
+        raise Mismatch(f"shape {got.shape} for an input of shape {before.shape} (R-2.8)")
+    if got.dtype != before.dtype:
+        raise Mismatch(f"dtype {got.dtype.name} for an input of {before.dtype.name} (R-2.8)")
+    if after is not None and after.tobytes() != before.tobytes():
+        raise Mismatch("the input was changed (R-2.8)")
 
 
 def _again(target: Target, call: Call, way: Way, y: Array) -> None:
@@ -188,7 +238,21 @@ def _again(target: Target, call: Call, way: Way, y: Array) -> None:
         raise Mismatch("a second call gives other bits than the first (R-2.8)")
 
 
-def require(condition: bool, reason: str) -> None:
-    """Leave the case out as not applicable unless the condition holds."""
-    if not condition:
-        raise NotApplicable(reason)
+def takes_pair(target: Target) -> bool:
+    """Return whether apply also rotates a query and a key in one call."""
+    known = target.keywords("apply")
+    return known is not None and {"k", "k_positions"} <= known
+
+
+def rotated_pair(target: Target, q: Call, k: Call, way: Way) -> list[Array]:
+    """Return q and k, rotated by one call of apply."""
+    both = [target.asarray(call.x, way.dtype) for call in (q, k)]
+    places = {
+        "positions": positions_of(target, q.plan, q.places),
+        "k_positions": positions_of(target, k.plan, k.places),
+    }
+    given = keywords(target, "apply", places, tensor_format=q.tensor_format, precision=target.capabilities.angle)
+    result = target.call("apply", q.plan, *both, **given)
+    if not isinstance(result, tuple) or len(result) != len(both):
+        raise Mismatch("apply of a query and a key did not return a pair")
+    return [target.to_numpy(array) for array in result]

@@ -28,9 +28,11 @@ class Case:
         """Return the first part of the id."""
         return self.id.split("/", 1)[0]
 
-    def question(self, **more: object) -> dict[str, Any]:
-        """Return the JSON object without its result: what a target may read."""
-        return {key: value for key, value in self.data.items() if key != "result"} | more
+    @property
+    def parts(self) -> list[Mapping[str, Any]]:
+        """Return the rotate inputs that the case is made of: itself, or those of a sequence or a pair."""
+        inner = [self.data[name] for name in ("first", "second") if name in self.data]
+        return inner or self.data.get("calls") or [self.data]
 
 
 def cases(
@@ -43,17 +45,17 @@ def cases(
     A case is selected if it matches one of each argument that is given.  A name that matches no case is refused, and so
     is an empty selection: nothing must pass because it was not run.
     """
-    wanted: list[tuple[str, list[str], Callable[[Case, str], bool]]] = [
-        ("topic", _names(topic), lambda case, name: case.topic == name),
-        ("ids", _names(ids), lambda case, name: fnmatchcase(case.id, name)),
-        ("flags", _names(flags), lambda case, name: name in case.flags),
+    wanted: list[tuple[str, tuple[str, ...], Callable[[Case, str], bool]]] = [
+        ("topic", names(topic), lambda case, name: case.topic == name),
+        ("ids", names(ids), lambda case, name: fnmatchcase(case.id, name)),
+        ("flags", names(flags), lambda case, name: name in case.flags),
     ]
     selected = list(all_cases())
-    for argument, names, matches in wanted:
-        for name in names:
+    for argument, given, matches in wanted:
+        for name in given:
             if not any(matches(case, name) for case in all_cases()):
-                raise RopeError(argument, name, "matches no case", "`ropecore conformance --list` shows all.")
-        selected = [case for case in selected if not names or any(matches(case, name) for name in names)]
+                raise RopeError(argument, name, "matches no case", "`ropecore vectors list` shows all.")
+        selected = [case for case in selected if not given or any(matches(case, name) for name in given)]
     if not selected:
         raise RopeError("topic, ids, flags", (topic, ids, flags), "select no case together", "Give fewer of them.")
     return selected
@@ -61,11 +63,12 @@ def cases(
 
 @cache
 def all_cases() -> tuple[Case, ...]:
-    """Return every case that is not withdrawn; a suite without cases is refused."""
-    found = tuple(read(data) for data in importlib.import_module("ropecore.spec").vectors() if "withdrawn" not in data)
-    if not found:
-        raise RopeError("vectors", 0, "there are none", "Is the package installed whole?")
-    return found
+    """Return every case that is not withdrawn; vector files that are not those of the manifest are refused."""
+    spec = importlib.import_module("ropecore.spec")
+    problems = spec.verify()
+    if problems:
+        raise RopeError("vectors", problems, "are not those of this version", "Install the package again.")
+    return tuple(read(data) for data in spec.vectors())
 
 
 def read(data: Mapping[str, Any]) -> Case:
@@ -74,8 +77,8 @@ def read(data: Mapping[str, Any]) -> Case:
     return Case(id=data["id"], kind=data["kind"], comment=data["comment"], data=MappingProxyType(dict(data)), **lists)
 
 
-def _names(given: str | Iterable[str] | None) -> list[str]:
-    """Return a name or several as a list."""
+def names(given: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return a name, several, or none, as a tuple."""
     if given is None:
-        return []
-    return [given] if isinstance(given, str) else list(given)
+        return ()
+    return (given,) if isinstance(given, str) else tuple(given)

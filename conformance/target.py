@@ -17,6 +17,22 @@ from .arrays import DTYPES, Array, numpy_dtype
 from .bounds import Words
 from .verdicts import NotApplicable
 
+FEATURES = (
+    "half_split",
+    "interleaved",
+    "general_lanes",
+    "partial",
+    "attention_factor",
+    "axes",
+    "real_axes",
+    "magnitude",
+    "batched_positions",
+    "offset",
+    "tensor_format",
+    "negative_positions",
+    "large_positions",
+)  # the words of a case's `needs`
+NAMED = ("case", "inverse", "transpose")  # beyond the backends' apply, to which a wrapper hands its **options on
 CHOICES = {
     "angle": ("exact", "float32"),
     "table": ("float32", "float64", "input"),
@@ -44,7 +60,7 @@ class Capabilities:
     features: frozenset[str] | None = None
     reads_config: bool = False
     own_frequencies: bool = False
-    not_applicable: Mapping[str, str] = field(default=NOTHING)
+    not_applicable: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -52,6 +68,11 @@ class Capabilities:
                 raise RopeError(f"capabilities[{name!r}]", getattr(self, name), f"must be one of {', '.join(choices)}")
         if not self.dtypes or not set(self.dtypes) <= set(DTYPES):
             raise RopeError("capabilities['dtypes']", self.dtypes, f"must be some of {', '.join(DTYPES)}")
+        for dtype in self.dtypes:
+            numpy_dtype(dtype)  # refuses one that could not be judged
+        unknown = sorted((self.features or frozenset()) - set(FEATURES))
+        if unknown:
+            raise RopeError("capabilities['features']", unknown, f"are none of {', '.join(FEATURES)}")
 
     @classmethod
     def read(cls, declared: Mapping[str, Any]) -> "Capabilities":
@@ -96,6 +117,7 @@ class Target:
         if not self.has("apply"):
             raise RopeError("target", self.name, "has no function apply(plan, x, positions=positions)")
         self.rules: Any = getattr(subject, "rules", None)
+        self._keywords: dict[str, frozenset[str] | None] = {}
         error = self._inherited("RopeError", None)
         self.refusals: tuple[type[BaseException], ...] = (ValueError, TypeError) if error is None else (error,)
 
@@ -117,6 +139,11 @@ class Target:
 
     def keywords(self, name: str) -> frozenset[str] | None:
         """Return the keywords that a function of the target takes, None for any."""
+        if name not in self._keywords:
+            self._keywords[name] = self._keywords_of(name)
+        return self._keywords[name]
+
+    def _keywords_of(self, name: str) -> frozenset[str] | None:
         try:
             parameters = inspect.signature(getattr(self.subject, name)).parameters.values()
         except (TypeError, ValueError):  # a function of a compiled module may not tell
@@ -126,9 +153,9 @@ class Target:
         return frozenset(each.name for each in parameters if each.kind is not inspect.Parameter.POSITIONAL_ONLY)
 
     def takes(self, name: str, keyword: str) -> bool:
-        """Return whether a function of the target takes that keyword."""
+        """Return whether a function of the target takes that keyword: `**options` counts, except for those in NAMED."""
         known = self.keywords(name)
-        return known is None or keyword in known
+        return keyword not in NAMED if known is None else keyword in known
 
     def call(self, name: str, *args: Any, needed: Mapping[str, Any], offered: Mapping[str, Any] = NOTHING) -> Any:
         """Call a function of the target with the keywords it needs, and with those of the offered that it takes."""
@@ -143,7 +170,9 @@ class Target:
     def rule(self, name: str) -> Any:
         """Return one of ropecore's own names, where the target offers them as `rules`."""
         if not hasattr(self.rules, name):
-            raise NotApplicable(f"the target's rules have no {name}" if self.rules is not None else "the target has no rules")
+            raise NotApplicable(
+                f"the target's rules have no {name}" if self.rules is not None else "the target has no rules"
+            )
         return getattr(self.rules, name)
 
     def asarray(self, array: Array, dtype: str) -> Any:
@@ -165,7 +194,7 @@ class Target:
 
 def load_target(name: str) -> Target:
     """Return the target of a backend's name ("numpy"), or of `package.module` or `package.module:object`."""
-    if name.isidentifier() and importlib.util.find_spec(f"ropecore.backends.{name}") is not None:
+    if name in backends():
         return Target(_backend(name), name)
     module, _, attribute = name.partition(":")
     subject = _imported(name, module)
@@ -178,10 +207,10 @@ def load_target(name: str) -> Target:
 
 def _backend(name: str) -> Any:
     """Return a backend's own target, or the backend where it has none."""
-    package = f"ropecore.backends.{name}"
-    if importlib.util.find_spec(f"{package}.target") is None:
-        return _imported(name, package)
-    module = _imported(name, f"{package}.target")
+    package = _imported(name, f"ropecore.backends.{name}")
+    if importlib.util.find_spec(f"{package.__name__}.target") is None:
+        return package
+    module = _imported(name, f"{package.__name__}.target")
     return getattr(module, "target", module)
 
 
@@ -190,7 +219,7 @@ def _imported(name: str, module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        cure = f"Backends are: {', '.join(backends())}; else give package.module:object."
+        cure = f"Install what it needs, or name a backend ({', '.join(backends())}) or package.module:object."
         raise RopeError("target", name, f"cannot be imported ({error})", cure) from error
 
 

@@ -59,6 +59,14 @@ def phase_32(p: Any, high: Any, low: Any) -> Any:
     return (p * high + ((p * low) >> 32)) & _LOW_32
 
 
+def wrapping_phase_32(p: Any, high: Any, low: Any) -> Any:
+    """Return the same phase without 64-bit integers: all uint32 that wraps, p the bits of positions in int32.  R-10.2"""
+    p0, p1, low0, low1 = p & 0xFFFF, p >> 16, low & 0xFFFF, low >> 16  # halves, whose products fit
+    middle = p1 * low0 + ((p0 * low0) >> 16)
+    above = p1 * low1 + (middle >> 16) + ((p0 * low1 + (middle & 0xFFFF)) >> 16)  # floor(p * low / 2^32)
+    return p * high + above - (p >> 31) * low  # the bits of a negative p stand for p + 2^32
+
+
 def real_phase_32(t: Any, rint: Callable[[Any], Any], to_integer: Callable[[Any], Any]) -> Any:
     """Return the phase in 2^-32 turns of a real axis, signed, for t = float32(position) * float32(F / 2 pi).  R-10.2"""
     return to_integer(rint((t - rint(t)) * 2.0**32))
@@ -76,6 +84,11 @@ def cos_sin_of_phase(
     z = x * x
     sin = x * (_S0 + (_T0 + z * (_S1 + z * (_S2 + z * (_S3 + z * _S4)))))
     cos = 1.0 + z * (_C1 + z * (_C2 + z * (_C3 + z * _C4)))
+    return turn_by_quarters(cos, sin, quarter, where)
+
+
+def turn_by_quarters(cos: Any, sin: Any, quarter: Any, where: Callable[[Any, Any, Any], Any]) -> tuple[Any, Any]:
+    """Return cos and sin of an angle plus a number of quarter turns, from those of the angle.  R-10.2"""
     odd = (quarter & 1) == 1
     cos, sin = where(odd, sin, cos), where(odd, cos, sin)
     return where(((quarter + 1) & 2) == 2, -cos, cos), where((quarter & 2) == 2, -sin, sin)

@@ -5,7 +5,6 @@ Everything here is about shapes and strides, so that every adapter asks the same
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from ropecore.errors import RopeError
@@ -21,7 +20,6 @@ class TensorFormat:
     letters: str
 
     @staticmethod
-    @lru_cache(maxsize=256)
     def parse(letters: str) -> "TensorFormat":
         """Return the format, or refuse letters that do not make one."""
         problem = ""

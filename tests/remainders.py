@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+
 from ropecore.precision import cos_sin_of_phase
 
 STEP = 1 << 22

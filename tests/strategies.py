@@ -13,7 +13,9 @@ factors = st.one_of(unscaled_factors, st.floats(0.25, 4.0))
 
 
 @st.composite
-def plans(draw: st.DrawFn, attention_factor: st.SearchStrategy[float] = factors, same_lanes: bool = False) -> ropecore.RotaryPlan:
+def plans(
+    draw: st.DrawFn, attention_factor: st.SearchStrategy[float] = factors, same_lanes: bool = False
+) -> ropecore.RotaryPlan:
     """Plans with one axis: any lanes, any direction, frequencies up to one turn a position."""
     head_dim = draw(st.integers(2, 12))
     n_pairs = draw(st.integers(1, head_dim // 2))

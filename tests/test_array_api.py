@@ -3,6 +3,7 @@
 import array_api_strict as xp
 import numpy as np
 import pytest
+
 import ropecore.backends.array_api as rope
 import ropecore.backends.numpy as numpy_rope
 from ropecore import Damped, RopeConfig, RopeError, YaRN
@@ -11,7 +12,9 @@ PLANS = {
     "half_split": RopeConfig(head_dim=8, base=100.0, pairing="half_split").plan(),
     "interleaved": RopeConfig(head_dim=8, base=100.0, pairing="interleaved", rotary_dim=4).plan(),
     "de-interleaving": RopeConfig(head_dim=8, base=100.0, pairing="interleaved", out_pairing="half_split").plan(),
-    "yarn": RopeConfig(head_dim=8, base=100.0, pairing="half_split", rotary_dim=6, lane_offset=1, scaling=YaRN(4.0, 64)).plan(),
+    "yarn": RopeConfig(
+        head_dim=8, base=100.0, pairing="half_split", rotary_dim=6, lane_offset=1, scaling=YaRN(4.0, 64)
+    ).plan(),
 }
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import plans
+
 from ropecore import RopeConfig, RopeError, RotaryPlan, cos_sin, pack_cache, unpack_cache
 from ropecore.cache import NAMES
-from strategies import plans
 
 C, S = np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]])
 PLAN = RopeConfig(head_dim=6, rotary_dim=4, base=100.0, pairing="half_split").plan()

@@ -7,10 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
+
 import ropecore
 from ropecore import spec
 from ropecore.cli import main
-from safetensors.numpy import load_file
 
 EXPLAIN = ["explain", "--head-dim", "8", "--base", "100", "--pairing", "half_split"]
 
@@ -50,7 +51,9 @@ def test_help_has_an_example(capsys, command: list[str]) -> None:
 
 
 def test_the_module_is_the_command() -> None:
-    out = subprocess.run([sys.executable, "-m", "ropecore", "--version"], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-m", "ropecore", "--version"], capture_output=True, text=True, check=True
+    ).stdout
 
     assert out == f"ropecore {ropecore.__version__}\n"
 
@@ -90,7 +93,9 @@ def test_exports_hold_the_same_numbers(capsys, tmp_path) -> None:
     paths = {kind: tmp_path / f"vectors.{kind}" for kind in ("json", "npz", "csv", "safetensors")}
     for kind, path in paths.items():
         assert run(capsys, "vectors", "export", "rotate/*", "--format", kind, "-o", str(path))[0] == 0
-    case = next(c for c in json.loads(paths["json"].read_text()) if c["kind"] == "rotate" and c["result"]["kind"] == "value")
+    case = next(
+        c for c in json.loads(paths["json"].read_text()) if c["kind"] == "rotate" and c["result"]["kind"] == "value"
+    )
     name = f"{case['id']}/result/y"
     wanted = np.array(case["result"]["y"]["data"], float).reshape(case["result"]["y"]["shape"])
 
@@ -115,7 +120,9 @@ def test_explain_as_json_holds_the_plan(capsys) -> None:
         capsys, *EXPLAIN, "--scaling", "yarn", "factor=4", "original_max_position=64", "truncate=false", "--json"
     )
     explanation = json.loads(out)
-    config = ropecore.RopeConfig(head_dim=8, base=100.0, pairing="half_split", scaling=ropecore.YaRN(4, 64, truncate=False))
+    config = ropecore.RopeConfig(
+        head_dim=8, base=100.0, pairing="half_split", scaling=ropecore.YaRN(4, 64, truncate=False)
+    )
 
     assert status == 0
     assert ropecore.RotaryPlan.from_dict(explanation["plan"]) == config.plan()
@@ -125,7 +132,16 @@ def test_explain_as_json_holds_the_plan(capsys) -> None:
 
 def test_explain_reads_a_file(capsys, tmp_path) -> None:
     path = tmp_path / "rope.json"
-    path.write_text(json.dumps({"head_dim": 8, "base": 100.0, "pairing": "interleaved", "scaling": {"rule": "proportional", "partial_rotary_factor": 0.5}}))
+    path.write_text(
+        json.dumps(
+            {
+                "head_dim": 8,
+                "base": 100.0,
+                "pairing": "interleaved",
+                "scaling": {"rule": "proportional", "partial_rotary_factor": 0.5},
+            }
+        )
+    )
     status, out, _ = run(capsys, "explain", "--config", str(path))
 
     assert status == 0

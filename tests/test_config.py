@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from ropecore import Linear, LongRoPE, Proportional, RopeConfig, RopeError, YaRN
 
 

@@ -5,6 +5,7 @@ import threading
 import ml_dtypes
 import numpy as np
 import pytest
+
 import ropecore
 import ropecore.backends.numpy as rope
 from ropecore import RopeConfig, RopeError, YaRN
@@ -33,7 +34,9 @@ def test_float32_tables_are_within_the_exact_class(base: float) -> None:
 
 
 def test_float64_is_the_reference() -> None:
-    for table, exact in zip(rope.cos_sin(SCALED, LADDER, dtype="float64"), ropecore.cos_sin(SCALED, LADDER), strict=True):
+    for table, exact in zip(
+        rope.cos_sin(SCALED, LADDER, dtype="float64"), ropecore.cos_sin(SCALED, LADDER), strict=True
+    ):
         assert table.tobytes() == exact.tobytes()
 
 
@@ -119,7 +122,9 @@ def test_text_in_a_plan_with_axes_is_the_same_as_one_axis() -> None:
     x, ids = tensor(2, 3, 4, 8), np.array([[5, 6, 7, 8], [0, 1, 2, 3]])
     one = RopeConfig(head_dim=8, base=100.0, pairing="half_split").plan()
 
-    assert np.array_equal(rope.apply(AXES, x, positions=ropecore.text_positions(ids, 3)), rope.apply(one, x, positions=ids))
+    assert np.array_equal(
+        rope.apply(AXES, x, positions=ropecore.text_positions(ids, 3)), rope.apply(one, x, positions=ids)
+    )
     assert rope.shift(AXES, x, 4).shape == x.shape
 
 

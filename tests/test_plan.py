@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ropecore import RopeConfig, RopeError, RotaryPlan, cos_sin, rotate
 from strategies import plans, positions, vectors
+
+from ropecore import RopeConfig, RopeError, RotaryPlan, cos_sin, rotate
 
 
 def rotated(plan: RotaryPlan, x: np.ndarray, position: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ropecore import RopeError, axes_first, dual_chunk_positions, mask_positions, packed_positions, text_positions
 from ropecore.tensors import TensorFormat, overlaps_itself
 

@@ -4,15 +4,27 @@ import math
 
 import numpy as np
 import pytest
-import ropecore
 from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import mp, mpf
-from ropecore import (
-    Damped, RopeConfig, RopeError, RotaryPlan, XPos, angles, cos_sin, rotate, rotate_additive, rotate_complex, rotation_matrix,
-    sinusoidal_encoding, sparse_rotation_matrix,
-)  # fmt: skip
 from strategies import plans, positions, unscaled_factors, vectors
+
+import ropecore
+from ropecore import (
+    Damped,
+    RopeConfig,
+    RopeError,
+    RotaryPlan,
+    XPos,
+    angles,
+    cos_sin,
+    rotate,
+    rotate_additive,
+    rotate_complex,
+    rotation_matrix,
+    sinusoidal_encoding,
+    sparse_rotation_matrix,
+)  # fmt: skip
 
 LADDER = [0, 1, 2, 257, 2049, 4097, 8192, 131071, 2**20, 2**24 + 1, 2**31 - 1]
 LADDER += [-p for p in LADDER if p]

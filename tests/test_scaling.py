@@ -6,10 +6,22 @@ import math
 
 import numpy as np
 import pytest
-import ropecore
 from mpmath import mp, mpf
+
+import ropecore
 from ropecore import (
-    NTK, Damped, DynamicNTK, Linear, Llama3, LongRoPE, NTKByParts, Proportional, RopeConfig, RopeError, XPos, YaRN,
+    NTK,
+    Damped,
+    DynamicNTK,
+    Linear,
+    Llama3,
+    LongRoPE,
+    NTKByParts,
+    Proportional,
+    RopeConfig,
+    RopeError,
+    XPos,
+    YaRN,
 )  # fmt: skip
 from ropecore.exact import PI
 from ropecore.scaling import RULES, rule_from_dict, rule_to_dict
@@ -89,7 +101,9 @@ def test_longrope_switches_beyond_the_original_length() -> None:
 
     assert np.array_equal(short, frequencies(None))
     assert long / short == pytest.approx(1 / (2.0 + np.arange(64)), rel=1e-15)
-    assert config(LONG).plan(1).attention_factor == pytest.approx(math.sqrt(1 + math.log(32) / math.log(4096)), rel=1e-15)
+    assert config(LONG).plan(1).attention_factor == pytest.approx(
+        math.sqrt(1 + math.log(32) / math.log(4096)), rel=1e-15
+    )
     assert config(dataclasses.replace(LONG, factor=0.5)).plan(1).attention_factor == 1
     assert config(dataclasses.replace(LONG, attention_factor=1.25)).plan(1).attention_factor == 1.25
 
@@ -139,9 +153,7 @@ def test_ntk_by_parts_ramps_in_turns() -> None:
     turns = 4096 * frequencies(None) / (2 * np.pi)
     gamma = np.clip((turns - 1) / 31, 0, 1)
 
-    assert frequencies(NTKByParts(4.0, 4096)) == pytest.approx(
-        frequencies(None) * ((1 - gamma) / 4 + gamma), rel=1e-13
-    )
+    assert frequencies(NTKByParts(4.0, 4096)) == pytest.approx(frequencies(None) * ((1 - gamma) / 4 + gamma), rel=1e-13)
 
 
 def test_proportional_pairs_lanes_over_the_whole_head() -> None:

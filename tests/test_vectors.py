@@ -11,11 +11,12 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-import ropecore
 from referencing import Registry, Resource
+from safetensors.numpy import load_file
+
+import ropecore
 from ropecore import spec
 from ropecore.scaling import RULES
-from safetensors.numpy import load_file
 
 ROOT = Path(__file__).parent.parent
 CASES = spec.vectors()

@@ -4,6 +4,7 @@ Arrays of every namespace that array-api-compat knows are rotated by that librar
 never changed in place.  The library needs 64-bit integers, and float32 or float64.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import array_api_compat
@@ -32,16 +33,18 @@ def cos_sin(
 ) -> tuple[Array, Array]:
     """Return cos and sin of the angles, times A and the magnitude, of shape positions + (n_pairs,), as positions' own arrays.
 
-    positions: an integer array (..), or (n_axes, ..).  precision: "exact", or "float32" for cos(float32(p) * float32(F)).
+    positions: an integer array (..), or (n_axes, ..), or a list of one array an axis.  precision: "exact", or "float32" for cos(float32(p) * float32(F)).
     dtype: "float32", or "float64" for the reference's tables, made on the host.  Rules R-2.1, R-2.4, R-10.2, R-10.3.
     """
-    xp = array_api_compat.array_namespace(positions)
+    split = positions if isinstance(positions, (list, tuple)) else _split(plan, positions)
+    xp = array_api_compat.array_namespace(*split)
     choice("precision", precision, PRECISIONS)
     if dtype == "float64" and precision == "exact":
-        tables = reference_cos_sin(plan, to_numpy(positions), role)
-        return tuple(_like(positions, table, xp.float64) for table in tables)
-    columns = _columns(plan, positions, xp)
-    _check_values(plan, positions, role)
+        host = [to_numpy(column) for column in split]
+        tables = reference_cos_sin(plan, host if plan.n_axes > 1 else host[0], role)
+        return tuple(_like(split[0], table, xp.float64) for table in tables)
+    columns = _columns(plan, split, xp)
+    _check_values(plan, split, role)
 
     def to_float32(a: Array) -> Array:
         return xp.astype(a, xp.float32)
@@ -182,9 +185,12 @@ def _line_up(call: Call, table: Array, x: Array, xp: Any) -> Array:
     return call.line_up(table, x.shape, lambda t: xp.permute_dims(t, (1, 0, 2)), xp.reshape)
 
 
-def _columns(plan: RotaryPlan, positions: Array, xp: Any) -> list[Array]:
+def _split(plan: RotaryPlan, positions: Array) -> list[Array]:
+    return [positions[a, ...] for a in range(plan.n_axes)] if plan.n_axes > 1 else [positions]
+
+
+def _columns(plan: RotaryPlan, columns: Sequence[Array], xp: Any) -> list[Array]:
     """Return the coordinates of each axis, int64 on integer axes and float32 on real ones (R-6.9, R-7.1)."""
-    columns = [positions[a, ...] for a in range(plan.n_axes)] if plan.n_axes > 1 else [positions]
     for column, real in zip(columns, plan.real_axes, strict=True):
         if not real and not xp.isdtype(column.dtype, "integral"):
             cure = "Round them, or give the plan a real axis."
@@ -194,10 +200,13 @@ def _columns(plan: RotaryPlan, positions: Array, xp: Any) -> list[Array]:
     return [xp.astype(p, xp.float32 if real else xp.int64) for p, real in zip(columns, plan.real_axes, strict=True)]
 
 
-def _check_values(plan: RotaryPlan, positions: Array, role: str) -> None:
+def _check_values(plan: RotaryPlan, columns: Sequence[Array], role: str) -> None:
     """Refuse positions out of range where they can be read at once: arrays of the host that are not lazy.  Rules R-2.4, R-7.1."""
-    if not array_api_compat.is_lazy_array(positions) and "cpu" in str(array_api_compat.device(positions)).lower():
-        magnitude(plan, split_axes(plan, to_numpy(positions))[0], role)
+    if not any(
+        array_api_compat.is_lazy_array(p) or "cpu" not in str(array_api_compat.device(p)).lower() for p in columns
+    ):
+        host = [to_numpy(column) for column in columns]
+        magnitude(plan, split_axes(plan, host if plan.n_axes > 1 else host[0])[0], role)
 
 
 def _phase(plan: RotaryPlan, columns: list[Array], xp: Any) -> Array:
@@ -216,6 +225,9 @@ def _positions(call: Call, x: Array, positions: Any, offset: Any) -> Array:
     """Return the positions given, checked for their shape, or those that follow an offset."""
     if positions is None:
         return _like(x, call.following(offset, x.shape), None)
+    if isinstance(positions, (list, tuple)) and all(hasattr(column, "dtype") for column in positions):
+        call.check_positions((len(positions), *positions[0].shape), x.shape, offset)
+        return positions
     positions = positions if hasattr(positions, "dtype") else np.asarray(positions)
     call.check_positions(positions.shape, x.shape, offset)
     return _like(x, positions, None) if isinstance(positions, np.ndarray) else positions
