@@ -37,9 +37,9 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the explanation as JSON can hold it; an infinite wavelength is the string "Infinity"."""
-        rows = [asdict(row) | {"lanes": list(row.lanes)} for row in self.rows]
+        rows: list[dict[str, Any]] = [asdict(row) | {"lanes": list(row.lanes)} for row in self.rows]
         for row in rows:
-            row.update({key: "Infinity" for key in ("wavelength", "stretch") if math.isinf(row[key])})
+            row.update({key: "Infinity" for key in ("wavelength", "stretch") if row[key] == math.inf})
         return {
             "schema": "ropecore-explanation/1",
             "config": self.config.to_dict(),

@@ -51,9 +51,8 @@ def test_help_has_an_example(capsys, command: list[str]) -> None:
 
 
 def test_the_module_is_the_command() -> None:
-    out = subprocess.run(
-        [sys.executable, "-m", "ropecore", "--version"], capture_output=True, text=True, check=True
-    ).stdout
+    call = [sys.executable, "-P", "-m", "ropecore", "--version"]  # -P: the installed package, not the folder at hand
+    out = subprocess.run(call, capture_output=True, text=True, check=True).stdout
 
     assert out == f"ropecore {ropecore.__version__}\n"
 

@@ -475,7 +475,14 @@ def proportional() -> Iterator[Case]:
         ("third", 0.334, 64, 1e4, {}, "10 of 32 pairs: rounded down"),
         ("all", 1.0, 8, 100.0, {}, "all pairs"),
         ("none", 0.125, 8, 100.0, {}, "less than one pair: nothing turns"),
-        ("rounded_product", 0.3, 20, 100.0, {}, "0.3 * 20 is 6 in binary64: 3 pairs, though the parameter is below 0.3"),
+        (
+            "rounded_product",
+            0.3,
+            20,
+            100.0,
+            {},
+            "0.3 * 20 is 6 in binary64: 3 pairs, though the parameter is below 0.3",
+        ),
         ("factor8", 0.25, 16, 1e6, {"factor": 8.0}, "2 of 8 pairs, divided by 8"),
         ("gemma_d256", 0.25, 256, 1e6, {}, "Gemma 4's sizes, at half the head"),
     ):
