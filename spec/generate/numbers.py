@@ -10,7 +10,7 @@ from mpmath import mp, mpf
 DIGITS = 60  # the README promises 50
 mp.dps = DIGITS
 
-Exact: TypeAlias = Any  # an mpf: mpmath has no types
+Exact: TypeAlias = Any  # an mpf, where mpmath's own types allow for complex numbers
 Number: TypeAlias = int | float
 Array: TypeAlias = dict[str, Any]  # {"shape": [..], "data": [..]}, flat in C order
 
@@ -32,8 +32,8 @@ def rounded_up(value: Exact) -> float:
     """Return a bound rounded up to three significant digits; anything that is not finite has the bound 0."""
     if value == 0 or not mp.isfinite(value):
         return 0.0
-    scaled = int(mp.ceil(value * mpf(2) ** 300))  # Decimal takes integers exactly
-    return float(ROUND_UP_3.divide(Decimal(scaled), Decimal(2**300)))
+    scaled: Exact = mp.ceil(value * mpf(2) ** 300)
+    return float(ROUND_UP_3.divide(Decimal(int(scaled)), Decimal(2**300)))  # Decimal takes integers exactly
 
 
 def array(shape: Sequence[int], data: Iterable[Any]) -> Array:

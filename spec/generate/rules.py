@@ -1,5 +1,6 @@
 """Frequencies and scaling rules: rope.md chapters 4 and 5, exactly."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -118,9 +119,8 @@ def yarn_range(series: Series, length: int, fast: float, slow: float, truncate: 
     def pair_of(turns: float) -> Exact:
         return series.dim * log(length / (2 * pi * exact(turns))) / (2 * log(exact(series.base or 0)))
 
-    low, high = pair_of(fast), pair_of(slow)
-    if truncate:
-        low, high = floor(low), ceil(high)
+    low: Exact = floor(pair_of(fast)) if truncate else pair_of(fast)
+    high: Exact = ceil(pair_of(slow)) if truncate else pair_of(slow)
     low, high = max(low, mpf(0)), min(high, mpf(series.dim - 1))
     if low > high:
         raise ValueError(f"low {low} is above high {high}")
@@ -202,7 +202,7 @@ def llama3(
 def proportional(series: Series, *, partial_rotary_factor: float, factor: float = 1.0) -> Scaled:
     """Keep the first part of the series over the whole head, and turn the rest off (R-5.10)."""
     assert series.own is None
-    kept = int(floor(partial_rotary_factor * (2 * series.pairs) / 2))  # the product in binary64, as programs have it
+    kept = math.floor(partial_rotary_factor * (2 * series.pairs) / 2)  # the product in binary64, as programs have it
     return Scaled([f / exact(factor) if j < kept else mpf(0) for j, f in enumerate(unscaled(series))])
 
 
