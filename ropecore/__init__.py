@@ -7,6 +7,10 @@ The rules are in rope.md; `ropecore.spec` has its golden vectors and `ropecore.c
 """
 
 from ropecore._version import __version__ as __version__
+from ropecore.attention import llama4_query_scale as llama4_query_scale
+from ropecore.attention import log_n_query_scale as log_n_query_scale
+from ropecore.attention import ministral_query_scale as ministral_query_scale
+from ropecore.attention import yarn_softmax_scale as yarn_softmax_scale
 from ropecore.cache import pack_cache as pack_cache
 from ropecore.cache import unpack_cache as unpack_cache
 from ropecore.config import RopeConfig as RopeConfig
@@ -22,6 +26,8 @@ from ropecore.positions import dual_chunk_positions as dual_chunk_positions
 from ropecore.positions import mask_positions as mask_positions
 from ropecore.positions import packed_positions as packed_positions
 from ropecore.positions import text_positions as text_positions
+from ropecore.read import read_config as read_config
+from ropecore.read import read_configs as read_configs
 from ropecore.rotation import angles as angles
 from ropecore.rotation import cos_sin as cos_sin
 from ropecore.rotation import rotate as rotate
@@ -35,3 +41,11 @@ from ropecore.scaling import NTKByParts as NTKByParts
 from ropecore.scaling import Proportional as Proportional
 from ropecore.scaling import XPos as XPos
 from ropecore.scaling import YaRN as YaRN
+from ropecore.vision_positions import ernie4_5_vl_positions as ernie4_5_vl_positions
+from ropecore.vision_positions import glm4v_positions as glm4v_positions
+from ropecore.vision_positions import qwen2_5_vl_positions as qwen2_5_vl_positions
+from ropecore.vision_positions import qwen2_vl_positions as qwen2_vl_positions
+from ropecore.vision_positions import qwen3_vl_positions as qwen3_vl_positions
+from ropecore.vision_positions import vision_grid_positions as vision_grid_positions
+from ropecore.vision_positions import vision_token_types as vision_token_types
+from ropecore.weights import convert_pairing as convert_pairing

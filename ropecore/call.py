@@ -69,6 +69,19 @@ class Call:
             raise RopeError("offset", offset, "cannot go with positions", "Add it to the positions.", "R-7.4")
         self.letters.check_positions(self.plan, positions, tensor)
 
+    def fits(self, positions: Sequence[Any], tensor: Sequence[Any]) -> bool:
+        """Return whether positions on one axis have the shape that the tensor asks for.  Rule R-7.3.
+
+        Sizes are compared one by one: those that torch.compile traces may be symbols, which `in` does not find in a list.
+        """
+        if not positions or positions[-1] != self.length(tensor):
+            return False
+        if len(positions) == 1:
+            return True
+        if len(positions) != 2 or "b" not in self.tensor_format:
+            return False
+        return bool(positions[0] == 1 or positions[0] == self.letters.size("b", tensor))
+
     def table_dtype(self, dtype: str) -> str:
         """Return the dtype that tables for a tensor of this dtype are made in.  Rule R-10.4."""
         return "float64" if dtype == "float64" else "float32"
@@ -124,7 +137,7 @@ class Call:
     def check_offset_shape(self, argument: str, shape: Sequence[Any], tensor: Sequence[Any]) -> None:
         """Refuse an offset that is neither one number nor one a batch row.  Rule R-7.4."""
         batch = self.letters.size("b", tensor) if "b" in self.tensor_format else None
-        if tuple(shape) not in ((), (batch,)):
+        if len(shape) and (len(shape) > 1 or batch is None or shape[0] != batch):
             has = "is packed and has no batch" if batch is None else f"has a batch of {batch}"
             cure = "Give one integer, or one a batch row."
             raise RopeError(argument, tuple(shape), f"does not fit the tensor, which {has}", cure, "R-7.4")

@@ -5,7 +5,6 @@ Exit status: 0 all is well, 1 something failed (a case, a vector file), 2 the ca
 
 import argparse
 import csv
-import dataclasses
 import fnmatch
 import importlib
 import json
@@ -16,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from ropecore import read_cli
 from ropecore._version import __version__
 from ropecore.axes import ORDERS
-from ropecore.config import AXIS_FREQUENCIES, RopeConfig
+from ropecore.config import AXIS_FREQUENCIES, KEYWORDS, RopeConfig
 from ropecore.errors import RopeError
-from ropecore.explain import explain
+from ropecore.explain import explain, save_plot
 from ropecore.lanes import PAIRINGS
 from ropecore.scaling import RULES
 
@@ -48,8 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ropecore {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     importlib.import_module("ropecore.conformance.cli").add_parser(commands)
+    importlib.import_module("ropecore.cli_convert").add_parser(commands)
     _add_vectors(commands)
     _add_explain(commands)
+    read_cli.add_parsers(commands, _command)
     return parser
 
 
@@ -197,10 +199,12 @@ def _add_explain(commands: Any) -> None:
         commands,
         "explain",
         "print what a RoPE does, pair by pair",
-        "ropecore explain --head-dim 128 --base 500000 --pairing half_split --context 131072\n"
+        "ropecore explain path/to/config.json --plot wavelengths.png\n"
+        "         ropecore explain --head-dim 128 --base 500000 --pairing half_split --context 131072\n"
         "           --scaling llama3 factor=8 low_freq_factor=1 high_freq_factor=4 original_max_position=8192",
         _explain,
     )
+    read_cli.add_source(parser)
     parser.add_argument(
         "--config", type=Path, help="a JSON file with the keywords of RopeConfig, instead of the options"
     )
@@ -220,22 +224,36 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument(
         "--scaling", nargs="+", metavar=("RULE", "NAME=VALUE"), help=f"a rule ({', '.join(RULES)}) and its parameters"
     )
-    parser.add_argument("--context", type=int, default=8192, help="length of the context in positions (default: 8192)")
+    parser.add_argument(
+        "--context", type=int, help="length of the context in positions (default: the source's, or 8192)"
+    )
     parser.add_argument(
         "--seq-len", type=int, help="length that length-dependent rules plan for (default: the context)"
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw wavelengths before and after scaling (matplotlib)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, the plan included")
 
 
 def _explain(options: argparse.Namespace) -> int:
-    explanation = explain(_config(options), options.context, options.seq_len)
+    if options.source is not None:
+        return read_cli.explain_source(options, _given(options))
+    explanation = explain(_config(options), options.context or 8192, options.seq_len)
+    if options.plot is not None:
+        save_plot({"wavelengths": explanation}, options.plot)
     print(json.dumps(explanation.to_dict(), indent=1) if options.json else explanation.text())
     return 0
 
 
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that are keywords of RopeConfig."""
+    names = [keyword.name for keyword in KEYWORDS if keyword.name != "scaling"]
+    return {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+
+
 def _config(options: argparse.Namespace) -> RopeConfig:
-    names = [field.name for field in dataclasses.fields(RopeConfig) if getattr(options, field.name, None) is not None]
-    given = {name: getattr(options, name) for name in names}
+    given = _given(options)
     if options.config is not None:
         if given:
             raise RopeError("--config", str(options.config), f"cannot go with {', '.join(given)}")

@@ -2,10 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from ropecore.frequencies import Spectrum
 from ropecore.lanes import PAIRINGS, IntArray, block_lanes, pair_lanes
 from ropecore.plan import LARGEST_FREQUENCY, LARGEST_HEAD_DIM, FloatArray, RotaryPlan
 from ropecore.scaling import Scaled, ScalingRule, Unscaled, check_lists, numbers, rule_from_dict, rule_to_dict
+
+if TYPE_CHECKING:
+    from ropecore.read_report import Report
 
 AXIS_FREQUENCIES = ("shared", "per_axis")
 
@@ -43,6 +46,7 @@ class RopeConfig:
     axes, axis_kinds: names of the axes, and "integer" or "real" for each.  sections: pairs of each axis.
     axis_order: "chunked", "interleaved", "alternating" or the axis of each pair.  axis_frequencies: "shared" or "per_axis".
     axis_blocks: the pairing applies inside each axis's own block of lanes (chapter 6, R-3.5).
+    report: how `read_config` read it; no part of equality, hash or JSON, and dropped by `replace`.
     RopeError names the argument that is wrong (chapter 12).
     """
 
@@ -63,6 +67,7 @@ class RopeConfig:
     direction: int = 1
     attention_factor: float | None = None
     inv_freq: tuple[float, ...] | tuple[tuple[float, ...], ...] | None = None
+    report: "Report | None" = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         self._set(head_dim=integer("head_dim", self.head_dim, at_least=2, at_most=LARGEST_HEAD_DIM))
@@ -86,17 +91,17 @@ class RopeConfig:
 
     def replace(self, **changes: Any) -> "RopeConfig":
         """Return the configuration with these keywords changed."""
-        return dataclasses.replace(self, **changes)
+        return dataclasses.replace(self, **({"report": None} | changes))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the keywords that are not at their default, as JSON can hold them."""
         given: dict[str, Any] = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name == "scaling":
+        for keyword in KEYWORDS:
+            value = getattr(self, keyword.name)
+            if keyword.name == "scaling":
                 value = None if value is None else rule_to_dict(value)
-            if field.default is dataclasses.MISSING or value != field.default:
-                given[field.name] = _as_list(value)
+            if keyword.default is dataclasses.MISSING or value != keyword.default:
+                given[keyword.name] = _as_list(value)
         return given
 
     @staticmethod
@@ -104,7 +109,7 @@ class RopeConfig:
         """Return the configuration of an object with these keywords; unknown keys are refused (R-12.6)."""
         if not isinstance(mapping, Mapping):
             raise RopeError("config", mapping, "must be an object", rule="R-12.6")
-        known_keys("config", mapping, tuple(RopeConfig.__dataclass_fields__))
+        known_keys("config", mapping, [keyword.name for keyword in KEYWORDS])
         for name in ("head_dim", "pairing"):
             if name not in mapping:
                 raise RopeError(name, None, "must be given", rule="R-12.6")
@@ -204,6 +209,9 @@ class RopeConfig:
         if self.axis_frequencies == "per_axis" and (self.frequency_dim is not None or self.inv_freq is not None):
             name = "frequency_dim" if self.frequency_dim is not None else "inv_freq"
             raise RopeError(name, getattr(self, name), "cannot go with axis_frequencies per_axis", rule="R-6.6")
+
+
+KEYWORDS = tuple(f for f in dataclasses.fields(RopeConfig) if f.name != "report")
 
 
 def _inv_freq(values: Any, n_pairs: int) -> tuple[float, ...] | tuple[tuple[float, ...], ...]:

@@ -1,13 +1,16 @@
 """What a configuration does, pair by pair: the table behind `ropecore explain`."""
 
+import importlib
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ropecore.config import RopeConfig
-from ropecore.errors import integer
+from ropecore.errors import RopeError, integer
 from ropecore.plan import RotaryPlan
 
 
@@ -99,6 +102,25 @@ def explain(config: RopeConfig, context: int, seq_len: int | None = None) -> Exp
         )
     plan = config.plan(seq_len)
     return Explanation(config, plan, context, tuple(table), tuple(_warnings(plan, table, context)))
+
+
+def save_plot(explanations: Mapping[str, Explanation], path: Path) -> None:
+    """Draw the wavelength of each pair before and after scaling, against the context; needs matplotlib (the extra `cli`)."""
+    try:
+        pyplot = importlib.import_module("matplotlib.figure")
+    except ImportError as error:
+        raise RopeError("--plot", str(path), "needs matplotlib", "pip install 'ropecore[cli]'") from error
+    figure = pyplot.Figure(figsize=(8, 4.5 * len(explanations)), layout="constrained")
+    for number, (name, explanation) in enumerate(explanations.items(), start=1):
+        axes = figure.add_subplot(len(explanations), 1, number)
+        rows = [row for row in explanation.rows if math.isfinite(row.wavelength)]
+        pairs, after = [row.pair for row in rows], [row.wavelength for row in rows]
+        axes.semilogy(pairs, [row.wavelength / row.stretch for row in rows], "o", mfc="none", label="before scaling")
+        axes.semilogy(pairs, after, ".", label="after scaling")
+        axes.axhline(explanation.context, linestyle="--", color="grey", label=f"context, {explanation.context}")
+        axes.set(title=name, xlabel="pair", ylabel="wavelength (positions)")
+        axes.legend()
+    figure.savefig(path)
 
 
 def _effect(stretch: float, factor: float | None) -> str:

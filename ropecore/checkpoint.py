@@ -1,0 +1,614 @@
+"""Checkpoints: safetensors files converted to another pairing, a few megabytes at a time (rope.md chapter 3).
+
+Every tensor is copied as raw bytes, or with the rows of its heads in another order, so any dtype passes and nothing is rounded.
+The result is written into a folder beside the output and moved into place when each of its bytes has been read back.  That folder
+keeps a journal, so that a run that was killed goes on where it stopped.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from io import FileIO
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from ropecore.errors import RopeError
+from ropecore.lanes import IntArray
+from ropecore.plan import RotaryPlan
+from ropecore.weights import Projections, lane_order
+
+LARGEST_HEADER = 100_000_000  # bytes; the limit of the format's own reader, and ours for an index
+CHUNK = 4 << 20  # bytes that are copied at once
+COMMIT_EVERY = 64 << 20  # bytes after which the journal notes what is on the disk
+PAIRING_KEY = "ropecore.pairing"  # in a file's metadata: what it was converted to
+INDEX_SUFFIX = ".safetensors.index.json"
+JOURNAL = "ropecore-convert/1"
+
+BITS = {
+    "BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
+    "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
+    "C64": 64, "F64": 64, "I64": 64, "U64": 64,
+}  # fmt: skip
+
+Progress = Callable[[int, int], None]  # bytes done, bytes in all
+Moves = Mapping[str, IntArray]  # by tensor: where the entries of each window come from, (n_windows, entries)
+
+
+class VerificationError(RuntimeError):
+    """What was written is not what should have been: the disk failed, or the checkpoint changed meanwhile."""
+
+
+class Tensor(NamedTuple):
+    """One tensor of a file: its bytes are [start, stop) after the header."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the tensor."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a safetensors file says of itself: its tensors in the order of their bytes, and its metadata."""
+
+    tensors: tuple[Tensor, ...]
+    metadata: Mapping[str, str]
+    length: int = 0  # bytes before the first tensor
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return self.tensors[-1].stop if self.tensors else 0
+
+    def to_bytes(self) -> bytes:
+        """Return the header as the format has it: a length, and JSON that is padded to a multiple of 8."""
+        mapping: dict[str, Any] = {"__metadata__": dict(self.metadata)} if self.metadata else {}
+        for tensor in self.tensors:
+            offsets = [tensor.start, tensor.stop]
+            mapping[tensor.name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": offsets}
+        text = json.dumps(mapping, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        return len(text).to_bytes(8, "little") + text
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Safetensors files that belong together: one, or the shards that an index lists."""
+
+    folder: Path
+    headers: Mapping[str, Header]  # by file name
+    index: str | None = None  # file name
+    is_folder: bool = False
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(header.data_bytes for header in self.headers.values())
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What `convert_checkpoint` did: names of the tensors that changed, and of those that look alike and were left."""
+
+    output: Path
+    shards: tuple[str, ...]
+    tensors: int
+    data_bytes: int
+    converted: tuple[str, ...]
+    left: tuple[str, ...] = ()  # query and key projections of vision and audio towers
+    resumed_bytes: int = field(default=0, compare=False)  # of an earlier run that was killed
+
+
+class _Shard(NamedTuple):
+    """A file of the checkpoint: its name, its header before and after, and what moves in it."""
+
+    name: str
+    old: Header
+    new: Header
+    moves: Moves
+
+
+def convert_checkpoint(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    plan_from: RotaryPlan,
+    plan_to: RotaryPlan,
+    *,
+    n_heads: int,
+    n_kv_heads: int,
+    fused: str | None = None,
+    patterns: tuple[tuple[str, str], ...] | None = None,
+    progress: Progress | None = None,
+    commit_every: int = COMMIT_EVERY,
+    dry_run: bool = False,
+) -> Conversion:
+    """Convert a safetensors checkpoint that rotates by plan_from into one that rotates by plan_to.
+
+    source: a .safetensors file, an index (*.safetensors.index.json), or a folder with one of them.  output: a file for a file, a
+    folder for an index or a folder; it must not exist yet (an empty folder may).  Configurations and tokenizers are not copied.
+    n_heads, n_kv_heads, fused, patterns: which tensors change and how they hold heads; see `Projections`.
+    progress: called with bytes done and bytes in all; every byte counts twice, written and read back.  dry_run: write nothing.
+
+    A run that was killed is finished by the same call, and gives the same bytes.  Memory: a few chunks, or one head's rows of a
+    projection if those are more.  The files' metadata then say `ropecore.pairing`, and converting twice is refused.
+    RopeError for what cannot be converted, before anything is written; VerificationError; OSError.  Rules R-2.5, R-3.1 to R-3.4.
+    """
+    checkpoint = open_checkpoint(source)
+    target = _target(checkpoint, Path(source), Path(output))
+    order = lane_order(plan_from, plan_to)
+    if np.array_equal(order, np.arange(len(order))):
+        reason, cure = "asks for the weights that plan_from has", "Use the checkpoint as it is."
+        raise RopeError("plan_to", plan_to, reason, cure, "R-3.3")
+    projections = Projections(order, n_heads, n_kv_heads, fused, patterns)
+    _check_not_converted(checkpoint, plan_to.pairing)
+    shards = [_shard(name, header, projections, plan_to.pairing) for name, header in checkpoint.headers.items()]
+    names = [tensor.name for shard in shards for tensor in shard.old.tensors]
+    converted = tuple(name for shard in shards for name in shard.moves)
+    _check_roles(projections, converted)
+    if not _stage_folder(target).exists():
+        _check_free(target)
+    resumed = 0
+    if not dry_run:
+        resumed = _run(checkpoint, shards, target, progress or _silent, commit_every)
+    left = tuple(filter(projections.leaves, names))
+    return Conversion(target, tuple(checkpoint.headers), len(names), checkpoint.data_bytes, converted, left, resumed)
+
+
+def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Return the files of a checkpoint with their headers: of a .safetensors file, an index, or a folder that has one of them."""
+    path = Path(path)
+    if path.is_dir():
+        found = sorted(path.glob(f"*{INDEX_SUFFIX}")) or sorted(path.glob("*.safetensors"))
+        if len(found) != 1:
+            cure = f"Name one: {', '.join(file.name for file in found)}." if found else ""
+            raise RopeError("checkpoint", str(path), f"has {len(found)} safetensors files and no index of them", cure)
+        return replace(open_checkpoint(found[0]), is_folder=True)
+    if not path.name.endswith(INDEX_SUFFIX):
+        return Checkpoint(path.parent, {path.name: read_header(path)})
+    weight_map = _read_index(path)
+    shards = sorted(set(weight_map.values()))
+    headers = {shard: read_header(path.parent / shard) for shard in shards}
+    names = {shard: {tensor.name for tensor in header.tensors} for shard, header in headers.items()}
+    missing = sorted(name for name, shard in weight_map.items() if name not in names[shard])
+    if missing:
+        raise RopeError("index", missing, "names tensors that their files do not have", "Is a download incomplete?")
+    return Checkpoint(path.parent, headers, path.name, is_folder=True)
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Return the header of a safetensors file, checked against the file: sizes, offsets, overlaps, gaps, keys given twice.
+
+    A file is a 64-bit little-endian length, that many bytes of JSON, and the tensors' bytes without gaps.
+    RopeError for anything else, as a file is not trusted.  Source: github.com/huggingface/safetensors.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or not 2 <= length <= min(LARGEST_HEADER, size - 8):
+                reason = f"is no safetensors file: its header would have {length} bytes"
+                raise RopeError("checkpoint", str(path), reason, "Is the download complete?")
+            text = file.read(length)
+    except OSError as error:
+        raise RopeError("checkpoint", str(path), f"cannot be read: {error.strerror}") from error
+    mapping = _parse("checkpoint", path, text)
+    metadata = mapping.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise RopeError("checkpoint", str(path), "has metadata that are not strings")
+    tensors = sorted((_tensor(path, name, entry) for name, entry in mapping.items()), key=lambda t: (t.start, t.stop))
+    end = 0
+    for tensor in tensors:
+        if tensor.start != end:
+            problem = "overlaps the tensor before it" if tensor.start < end else "leaves a gap before it"
+            raise RopeError("checkpoint", str(path), f"{tensor.name} {problem}")
+        end = tensor.stop
+    if 8 + length + end != size:
+        reason = f"has {size} bytes, and its header accounts for {8 + length + end}"
+        raise RopeError("checkpoint", str(path), reason, "Is the download complete?")
+    return Header(tuple(tensors), metadata, 8 + length)
+
+
+def _tensor(path: Any, name: str, entry: Any) -> Tensor:
+    """Return a header's entry as a tensor, or refuse it."""
+
+    def sizes(values: Any) -> bool:
+        return isinstance(values, list) and all(type(n) is int and 0 <= n < 1 << 63 for n in values)
+
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise RopeError("checkpoint", str(path), f"{name!r} must have a dtype, a shape and data_offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in BITS:
+        raise RopeError(
+            "checkpoint", str(path), f"{name!r} has the unknown dtype {dtype!r}", f"Known: {', '.join(BITS)}."
+        )
+    if not sizes(shape) or not sizes(offsets) or len(offsets) != 2:
+        raise RopeError("checkpoint", str(path), f"the shape or the offsets of {name!r} are not sizes")
+    start, stop = offsets
+    if 8 * (stop - start) != math.prod(shape) * BITS[dtype]:
+        raise RopeError("checkpoint", str(path), f"{name!r} has {stop - start} bytes, which {dtype} {shape} has not")
+    return Tensor(name, dtype, tuple(shape), start, stop)
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    """Return which file has each tensor; only plain names of files beside the index are taken."""
+    try:
+        if path.stat().st_size > LARGEST_HEADER:
+            raise RopeError("index", str(path), f"is larger than {LARGEST_HEADER} bytes")
+        weight_map = _parse("index", path, path.read_bytes()).get("weight_map")
+    except OSError as error:
+        raise RopeError("index", str(path), f"cannot be read: {error.strerror}") from error
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise RopeError("index", str(path), "has no weight_map")
+    for shard in weight_map.values():
+        if not isinstance(shard, str) or not shard.endswith(".safetensors") or set(shard) & set("/\\:\0"):
+            raise RopeError("index", shard, "is not the name of a .safetensors file beside the index")
+    return weight_map
+
+
+def _parse(argument: str, path: Any, text: bytes) -> dict[str, Any]:
+    """Return a JSON object that gives no key twice."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise ValueError("a key is given twice")
+        return dict(pairs)
+
+    try:
+        mapping = json.loads(text.decode(), object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise RopeError(argument, str(path), f"is not valid JSON: {error}") from error
+    if not isinstance(mapping, dict):
+        raise RopeError(argument, str(path), "is not a JSON object")
+    return mapping
+
+
+def _target(checkpoint: Checkpoint, source: Path, output: Path) -> Path:
+    """Return where the result goes, or refuse a place that is the input."""
+    if checkpoint.is_folder:
+        taken, target = checkpoint.folder, output
+    else:
+        taken, target = source, output / source.name if output.is_dir() else output
+        if target.suffix != ".safetensors":
+            raise RopeError("output", str(output), "must be a .safetensors file, or a folder that exists")
+    if target.exists() and target.samefile(taken):
+        raise RopeError("output", str(output), "is the input, which is never written over", "Name another output.")
+    return Path(os.path.abspath(target))
+
+
+def _check_free(target: Path) -> None:
+    if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
+        raise RopeError("output", str(target), "exists already", "Remove it, or name another output.")
+
+
+def _check_not_converted(checkpoint: Checkpoint, pairing: str) -> None:
+    for shard, header in checkpoint.headers.items():
+        if header.metadata.get(PAIRING_KEY) == pairing != "general":
+            reason = f"is {pairing} already, as its own metadata say ({PAIRING_KEY})"
+            raise RopeError("checkpoint", shard, reason, "A second permutation would spoil it.")
+
+
+def _check_roles(projections: Projections, converted: Sequence[str]) -> None:
+    """Refuse to convert nothing, or queries without keys: scores would be of lanes in two orders."""
+    if not converted:
+        cure = "Name them by patterns, for example q=*.query.* and k=*.key.*."
+        raise RopeError("checkpoint", "no tensor", "has the name of a query or key projection", cure)
+    roles = {projections.role(name) for name in converted if "lora_" not in name}  # an adapter may be of queries alone
+    if ("q" in roles) != ("k" in roles):
+        found, other = ("query", "key") if "q" in roles else ("key", "query")
+        cure = f"Name the {other} projections by patterns."
+        raise RopeError("checkpoint", converted[0], f"there are {found} projections and no {other} projections", cure)
+
+
+def _shard(name: str, header: Header, projections: Projections, pairing: str) -> _Shard:
+    new = Header(header.tensors, {**header.metadata, PAIRING_KEY: pairing})
+    return _Shard(name, header, new, _moves(header, projections))
+
+
+def _moves(header: Header, projections: Projections) -> dict[str, IntArray]:
+    """Return for each tensor that changes how entries move within its windows, (n_windows, entries): mostly, a window is a head."""
+    moves = {}
+    for tensor in header.tensors:
+        order = projections.tensor_order(tensor.name, tensor.shape)
+        if order is None:
+            continue
+        if tensor.n_bytes % len(order):
+            reason = f"the rows of {tensor.dtype} do not end at whole bytes"
+            raise RopeError(tensor.name, tensor.shape, reason, "Convert it before it is packed.", "R-12.7")
+        head_dim, entries = len(projections.order), len(order)
+        by_head = entries % head_dim == 0 and (order // head_dim == np.arange(entries) // head_dim).all()
+        window = head_dim if by_head else entries
+        moves[tensor.name] = order.reshape(-1, window) - window * np.arange(entries // window)[:, None]
+    return moves
+
+
+def _run(checkpoint: Checkpoint, shards: Sequence[_Shard], target: Path, progress: Progress, commit_every: int) -> int:
+    """Write, verify and move into place; return how many bytes an earlier run had left."""
+    with _stage(target, _fingerprint(checkpoint, shards)) as stage:
+        if stage.may_be_published() and _is_result(target, checkpoint, shards):  # only the cleaning up was left
+            stage.remove()
+            return checkpoint.data_bytes
+        _check_free(target)
+        stage.files.mkdir(exist_ok=True)
+        resumed = sum(stage.bytes_of(shard.name) for shard in shards)
+        _check_room(stage.files, checkpoint.data_bytes - resumed)
+        counter = _Counter(progress, 2 * checkpoint.data_bytes)
+        for shard in shards:
+            if (stage.files / shard.name).exists():
+                counter.add(2 * shard.old.data_bytes)
+                continue
+            with open(checkpoint.folder / shard.name, "rb", buffering=0) as source:
+                _write_shard(source, stage, shard, commit_every, counter)
+                _verify_shard(source, stage, shard, counter)
+            os.replace(stage.partial(shard.name), stage.files / shard.name)
+            _sync_folder(stage.files)
+        if checkpoint.index is not None:  # as it is: names and offsets are the same
+            with open(stage.files / checkpoint.index, "wb") as index:
+                index.write((checkpoint.folder / checkpoint.index).read_bytes())
+                _sync(index)
+        stage.publish(None if checkpoint.is_folder else shards[0].name)
+        stage.remove()
+    return resumed
+
+
+def _is_result(target: Path, checkpoint: Checkpoint, shards: Sequence[_Shard]) -> bool:
+    """Return whether the files at the target have the headers that the result has."""
+    try:
+        found = [read_header(target / shard.name if checkpoint.is_folder else target) for shard in shards]
+    except RopeError:
+        return False
+    wanted = [(shard.new.tensors, shard.new.metadata) for shard in shards]
+    return [(header.tensors, header.metadata) for header in found] == wanted
+
+
+def _write_shard(source: FileIO, stage: "_Stage", shard: _Shard, commit_every: int, counter: "_Counter") -> None:
+    """Write a shard's tensors from where the journal says that the last run came to."""
+    head = shard.new.to_bytes()
+    done = stage.bytes_of(shard.name)
+    with open(stage.partial(shard.name), "r+b" if done else "wb") as out:
+        if done:
+            out.truncate(done)
+            out.seek(done)
+            counter.add(done - len(head))
+        else:
+            out.write(head)
+        pending = 0
+        for tensor in shard.old.tensors:
+            if done and len(head) + tensor.stop <= done:
+                continue
+            for piece in _pieces(source, shard, tensor):
+                out.write(piece)
+                counter.add(len(piece))
+            pending += tensor.n_bytes
+            if pending >= commit_every:
+                stage.commit(shard.name, out)
+                pending = 0
+        stage.commit(shard.name, out)
+
+
+def _pieces(source: FileIO, shard: _Shard, tensor: Tensor) -> Iterator[memoryview]:
+    """Yield the bytes of a tensor, with the entries of each window in their new order; a piece is valid until the next."""
+    moves = shard.moves.get(tensor.name)
+    windows = _windows(source, shard.old, tensor, moves)
+    if moves is None:
+        yield from windows
+        return
+    for order, window in zip(moves, windows, strict=False):  # a tensor without elements has no window
+        yield np.frombuffer(window, np.uint8).reshape(len(order), -1)[order].reshape(-1).data
+
+
+def _verify_shard(source: FileIO, stage: "_Stage", shard: _Shard, counter: "_Counter") -> None:
+    """Read the written shard back, undo the permutation and compare every byte with the source."""
+    path = stage.partial(shard.name)
+    try:
+        written = read_header(path)
+        if (written.tensors, written.metadata) != (shard.new.tensors, shard.new.metadata):
+            raise VerificationError("the header is not what it should be")
+        with open(path, "rb", buffering=0) as result:
+            for tensor in shard.old.tensors:
+                moves = shard.moves.get(tensor.name)
+                old_windows = _windows(source, shard.old, tensor, moves)
+                new_windows = _windows(result, written, tensor, moves)
+                for k, (old, new) in enumerate(zip(old_windows, new_windows, strict=True)):
+                    if not _restores(old, new, None if moves is None else moves[k]):
+                        raise VerificationError(f"{tensor.name} is not what it should be")
+                    counter.add(len(old))
+    except (VerificationError, RopeError) as error:
+        stage.forget(shard.name)
+        raise VerificationError(f"{shard.name}: {error}; it will be written anew by the next run") from error
+
+
+def _restores(old: memoryview, new: memoryview, order: IntArray | None) -> bool:
+    """Return whether the window `new`, put back in order, has the bytes of `old`."""
+    entries = np.frombuffer(new, np.uint8).reshape(1 if order is None else len(order), -1)
+    restored = np.empty_like(entries)
+    restored[slice(None) if order is None else order] = entries
+    return np.array_equal(restored.reshape(-1), np.frombuffer(old, np.uint8))
+
+
+def _windows(file: FileIO, header: Header, tensor: Tensor, moves: IntArray | None) -> Iterator[memoryview]:
+    """Yield the bytes of a tensor by windows of its moves, or by chunks; each view is valid until the next."""
+    left = tensor.n_bytes
+    step = CHUNK if moves is None else left // len(moves)
+    buffer = memoryview(bytearray(min(step, left)))
+    file.seek(header.length + tensor.start)
+    while left > 0:
+        view = buffer[: min(step, left)]
+        filled = 0
+        while filled < len(view):
+            count = file.readinto(view[filled:])
+            if not count:
+                raise VerificationError(f"{tensor.name}: the file has become shorter")
+            filled += count
+        yield view
+        left -= len(view)
+
+
+class _Counter:
+    """Counts bytes for a progress bar."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+
+    def add(self, count: int) -> None:
+        self.done += count
+        self.progress(self.done, self.total)
+
+
+def _silent(done: int, total: int) -> None:
+    """Show no progress."""
+
+
+def _fingerprint(checkpoint: Checkpoint, shards: Sequence[_Shard]) -> str:
+    """Return a digest of all that decides the result's bytes; sources are told by size and time, as hashing them takes long."""
+    digest = hashlib.sha256(JOURNAL.encode())
+    for shard in shards:
+        stat = (checkpoint.folder / shard.name).stat()
+        digest.update(json.dumps([shard.name, stat.st_size, stat.st_mtime_ns]).encode())
+        digest.update(shard.new.to_bytes())
+        for name, moves in shard.moves.items():
+            digest.update(json.dumps(name).encode() + moves.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise RopeError(
+            "output", str(folder), f"needs {needed} more bytes, and the disk has {free}", "Name another disk."
+        )
+
+
+def _stage_folder(target: Path) -> Path:
+    return target.with_name(f".{target.name}.ropecore-partial")
+
+
+@contextmanager
+def _stage(target: Path, job: str) -> Iterator["_Stage"]:
+    """Open the folder beside the target, as an earlier run of the same job left it or empty, for this process alone."""
+    folder = _stage_folder(target)
+    folder.mkdir(parents=True, exist_ok=True)
+    was_empty = not any(folder.iterdir())
+    with open(folder / "journal.jsonl", "a+b") as journal:
+        _lock(journal, target)
+        journal.seek(0)
+        entries, length = _complete_lines(journal.read())
+        if entries[:1] == [{"journal": JOURNAL, "job": job}]:
+            journal.truncate(length)
+        else:  # a new job, or the remains of another one
+            shutil.rmtree(folder / "files", ignore_errors=True)
+            journal.truncate(0)
+            entries = []
+        stage = _Stage(target, folder, journal, entries, was_empty)
+        if not entries:
+            stage.note({"journal": JOURNAL, "job": job})
+        yield stage
+
+
+def _complete_lines(journal: bytes) -> tuple[list[dict[str, Any]], int]:
+    """Return the journal's entries and their length in bytes; the last line may have been cut off."""
+    length = journal.rfind(b"\n") + 1
+    try:
+        entries = [json.loads(line) for line in journal[:length].splitlines()]
+    except ValueError:
+        return [], 0
+    return entries, length
+
+
+class _Stage:
+    """The folder in which a result is written, and the journal of what of it is on the disk.
+
+    folder/journal.jsonl holds the job, then a line {"shard", "bytes"} a commit, and {"published"} before the last step;
+    folder/files holds complete and verified files by their names, and the one that is being written as NAME.partial.
+    """
+
+    def __init__(
+        self, target: Path, folder: Path, journal: BinaryIO, entries: list[dict[str, Any]], was_empty: bool
+    ) -> None:
+        self.target, self.folder, self.files, self._journal = target, folder, folder / "files", journal
+        self._bytes = {entry["shard"]: entry["bytes"] for entry in entries if "shard" in entry}
+        self._published = was_empty or any("published" in entry for entry in entries)
+
+    def partial(self, shard: str) -> Path:
+        """Return where a shard is written before it is verified."""
+        return self.files / f"{shard}.partial"
+
+    def bytes_of(self, shard: str) -> int:
+        """Return how many bytes of a shard are there, as far as the journal says and the file has."""
+        if (self.files / shard).exists():
+            return (self.files / shard).stat().st_size
+        noted = self._bytes.get(shard, 0)
+        return noted if noted and self.partial(shard).exists() and self.partial(shard).stat().st_size >= noted else 0
+
+    def note(self, entry: dict[str, Any]) -> None:
+        """Append a line to the journal, and wait until it is on the disk."""
+        self._journal.write(json.dumps(entry).encode() + b"\n")
+        _sync(self._journal)
+
+    def commit(self, shard: str, out: BinaryIO) -> None:
+        """Wait until what was written of a shard is on the disk, then note it."""
+        _sync(out)
+        self.note({"shard": shard, "bytes": out.tell()})
+
+    def forget(self, shard: str) -> None:
+        """Drop a shard that turned out wrong."""
+        self.note({"shard": shard, "bytes": 0})
+        self.partial(shard).unlink(missing_ok=True)
+
+    def may_be_published(self) -> bool:
+        """Return whether an earlier run may have been killed after its result was in place: nothing of it is here any more."""
+        moved_away = not self.files.exists() or not any(self.files.iterdir())
+        return moved_away and self._published and self.target.exists()
+
+    def publish(self, name: str | None) -> None:
+        """Move the file of this name, or the whole folder, to the target."""
+        self.note({"published": True})
+        if self.target.is_dir():  # empty, or it would have been refused
+            self.target.rmdir()
+        os.rename(self.files if name is None else self.files / name, self.target)
+        _sync_folder(self.target.parent)
+
+    def remove(self) -> None:
+        """Remove the folder, the journal last: what it says is true to the end."""
+        shutil.rmtree(self.files, ignore_errors=True)
+        (self.folder / "journal.jsonl").unlink()
+        self.folder.rmdir()
+
+
+def _lock(journal: BinaryIO, target: Path) -> None:
+    """Keep other processes out; the lock goes with the process, however that ends."""
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        return
+    try:
+        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise RopeError("output", str(target), "is being written by another process", "Wait for it.") from error
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until renames within a folder are on the disk, where folders can be opened for that."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
