@@ -239,7 +239,7 @@ def _add_explain(commands: Any) -> None:
 def _explain(options: argparse.Namespace) -> int:
     if options.source is not None:
         return read_cli.explain_source(options, _given(options))
-    explanation = explain(_config(options), options.context or 8192, options.seq_len)
+    explanation = explain(_config(options), 8192 if options.context is None else options.context, options.seq_len)
     if options.plot is not None:
         save_plot({"wavelengths": explanation}, options.plot)
     print(json.dumps(explanation.to_dict(), indent=1) if options.json else explanation.text())

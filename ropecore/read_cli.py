@@ -77,7 +77,7 @@ def _wanted(name: str, part: str | None, layer_type: str | None) -> bool:
 
 def _explained(config: RopeConfig, options: argparse.Namespace) -> Explanation:
     named = config.report.context if config.report is not None else None
-    return explain(config, options.context or named or CONTEXT, options.seq_len)
+    return explain(config, named or CONTEXT if options.context is None else options.context, options.seq_len)
 
 
 def _entry(config: RopeConfig, explanation: Explanation) -> dict[str, Any]:
