@@ -4,14 +4,34 @@ Each is a plain function; a model multiplies by its value beside the rotation.  
 """
 
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ropecore.config import RopeConfig
 from ropecore.errors import RopeError, integer, number
 from ropecore.exact import sixty_digits
 from ropecore.plan import FloatArray
 from ropecore.positions import integer_positions
+
+
+def attention_rules(config: RopeConfig) -> list[str]:
+    """Return what a configuration that was read from a model says of factors on scores and queries, which no plan holds."""
+    if config.report is None:
+        return []
+    facts = {fact.key.rpartition(".")[2]: fact.value for fact in (*config.report.used, *config.report.ignored)}
+    rule: Any = config.scaling
+    rules = []
+    if facts.get("mscale_all_dim") and hasattr(rule, "factor"):
+        scale = yarn_softmax_scale(rule.factor, facts["mscale_all_dim"])
+        rules.append(
+            f"the softmax scale is multiplied by {scale:.6g} (yarn_softmax_scale), beside the attention factor"
+        )
+    if facts.get("llama_4_scaling_beta") and hasattr(rule, "original_max_position"):
+        length, beta = rule.original_max_position, facts["llama_4_scaling_beta"]
+        rules.append(f"queries are multiplied by 1 + {beta:g} ln(1 + floor(p / {length})) (ministral_query_scale)")
+    return rules
 
 
 def yarn_softmax_scale(factor: float, mscale_all_dim: float) -> float:

@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     importlib.import_module("ropecore.conformance.cli").add_parser(commands)
     importlib.import_module("ropecore.cli_convert").add_parser(commands)
+    importlib.import_module("ropecore.cli_identify").add_parser(commands)
     _add_vectors(commands)
     _add_explain(commands)
     read_cli.add_parsers(commands, _command)

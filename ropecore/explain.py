@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ropecore.attention import attention_rules
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError, integer
 from ropecore.plan import RotaryPlan
@@ -101,7 +102,9 @@ def explain(config: RopeConfig, context: int, seq_len: int | None = None) -> Exp
             )
         )
     plan = config.plan(seq_len)
-    return Explanation(config, plan, context, tuple(table), tuple(_warnings(plan, table, context)))
+    return Explanation(
+        config, plan, context, tuple(table), (*_warnings(plan, table, context), *attention_rules(config))
+    )
 
 
 def save_plot(explanations: Mapping[str, Explanation], path: Path) -> None:

@@ -218,7 +218,7 @@ def _original(rope: Section, lengths: Lengths) -> int:
     if own is not None:
         rope.ignore("original_max_position_embeddings", "the configuration's own goes first (transformers)")
         return own
-    inside = rope.get("original_max_position_embeddings", "the length that the model was trained for")
+    inside: Any = rope.get("original_max_position_embeddings", "the length that the model was trained for")
     if inside is not None:
         return int(inside) if isinstance(inside, float) and inside.is_integer() else inside
     longest = _length(lengths.longest(), "original_max_position_embeddings")

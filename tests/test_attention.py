@@ -10,6 +10,7 @@ import pytest
 
 import ropecore
 from ropecore import RopeError
+from ropecore.explain import explain
 
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None, reason="transformers is not installed"
@@ -144,3 +145,23 @@ def test_llama4_is_that_of_transformers(attn_scale: float, floor_scale: int, pas
 
     np.testing.assert_allclose(theirs, np.repeat(ours[:, None], 8, axis=1), rtol=5e-7)
     assert len(np.unique(ours)) > 1
+
+
+def test_explain_names_the_factors_that_no_plan_holds() -> None:
+    """DeepSeek's softmax scale and Ministral's query scale, from the keys of a configuration."""
+    deepseek = {
+        "model_type": "deepseek_v3",
+        "rope_scaling": {
+            "type": "yarn", "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0, "original_max_position_embeddings": 4096,
+            "beta_fast": 32, "beta_slow": 1,
+        },
+    }  # fmt: skip
+    notes = explain(ropecore.read_config(deepseek), 8192).warnings
+    assert any(f"{ropecore.yarn_softmax_scale(40.0, 1.0):.6g}" in note for note in notes)
+
+    rope = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 16.0, "original_max_position_embeddings": 16384}
+    ministral = {"model_type": "ministral3", "rope_parameters": rope | {"llama_4_scaling_beta": 0.1}}
+    notes = explain(ropecore.read_config(ministral), 8192).warnings
+    assert any("ministral_query_scale" in note for note in notes)
+    plain = ropecore.RopeConfig(head_dim=8, base=1e4, pairing="half_split")
+    assert not any("multiplied" in note for note in explain(plain, 8192).warnings)
