@@ -16,6 +16,7 @@ Each further name that it has is a capability, and is judged:
     rotate(plan, x, cos, sin, tensor_format=, inverse=, transpose=)
     shift(plan, x, delta, tensor_format=)                          rotated keys, moved
     vjp(plan, x, g, positions=, offset=, tensor_format=)           the gradient with respect to x
+    from_meta(plan)                                                a module(x, positions=), built without memory that it got later
     frequencies(config, seq_len)                                   (frequencies, attention_factor[, log_magnitude])
     rules                                                          an object with ropecore's own names, such as RopeConfig
     ambient(name)                                                  a context manager, or None where there is no such mode

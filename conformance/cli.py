@@ -1,27 +1,35 @@
 """`ropecore conformance TARGET`: run the golden vectors against an implementation."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ropecore import RopeError
 
+from .badge import shields, svg
 from .cases import Case, cases
+from .command import TIMEOUT, Program
+from .junit import junit
+from .markdown import markdown
+from .mutation import MutantReport, run_mutants
 from .report import Report
 from .runner import Progress, run
-from .target import backends, load_target
+from .target import Target, backends, load_target
 
 PASSED, FAILED, USAGE = 0, 1, 2
+BADGES = {".svg": svg, ".json": shields}
 EXAMPLES = """\
 examples:
   ropecore conformance numpy                              the whole suite, against ropecore's own NumPy adapter
   ropecore conformance my_package.rope:target --json report.json
   ropecore conformance numpy --topic rotate --flag M3     the rotations that catch mistaken pairings
   ropecore conformance --list --case 'rotate/*'           what would be run
+  ropecore conformance --mutants                          the suite itself: 95 wrong implementations must be caught
+  ropecore conformance --command "node rope.js"           a program in any language: see conformance/examples/
 
 exit status: 0 nothing failed, 1 something failed or nothing passed, 2 the target or the selection cannot be used
 """
@@ -39,6 +47,16 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "target", nargs="?", metavar="TARGET", help=f"a backend ({', '.join(backends())}) or package.module[:object]"
     )
+    parser.add_argument(
+        "--command", dest="program", metavar="PROGRAM", help="in place of TARGET: a program that speaks the protocol"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="S",
+        help="seconds for each of its answers (default %(default)g)",
+    )
     parser.add_argument("--topic", action="append", metavar="T", help="only this topic; may be repeated")
     parser.add_argument("--case", action="append", metavar="GLOB", help="only cases whose id matches; may be repeated")
     parser.add_argument("--flag", action="append", metavar="M3", help="only cases that hunt this bug; may be repeated")
@@ -46,7 +64,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", metavar="FILE", help="write the report as JSON, - for standard output instead of text"
     )
+    parser.add_argument("--junit", metavar="FILE", help="write the report as JUnit XML")
+    parser.add_argument("--markdown", metavar="FILE", help="write the report as Markdown")
+    parser.add_argument(
+        "--badge", metavar="FILE", help="write a badge: FILE.svg is a picture, FILE.json is for shields.io"
+    )
     parser.add_argument("--no-variants", action="store_true", help="leave out the target's other modes (a partial run)")
+    parser.add_argument("--mutants", action="store_true", help="run the suite against wrong implementations instead")
+    parser.add_argument("--full", action="store_true", help="with --mutants: every case, not up to the first catch")
     parser.add_argument("-q", "--quiet", action="store_true", help="print the counts alone")
     parser.set_defaults(main=main)
     return parser
@@ -58,23 +83,44 @@ def main(args: argparse.Namespace) -> int:
         chosen = {"topic": args.topic, "ids": args.case, "flags": args.flag}
         if args.list:
             return _list(cases(**chosen))
-        if args.target is None:
-            raise RopeError(
-                "target", None, "must be given", f"A backend: {', '.join(backends())}; or package.module[:object]."
-            )
-        sys.path.append(
-            os.getcwd()
-        )  # at the end: a module of the current folder is found, and hides none that is installed
-        target = load_target(args.target)
-        with _progress() as progress:
+        if args.mutants:
+            return _mutants(args)
+        if args.badge and Path(args.badge).suffix not in BADGES:
+            raise RopeError("--badge", args.badge, f"must end in {' or '.join(BADGES)}")
+        with _target(args) as target, _progress() as progress:
             report = run(target, **chosen, variants=not args.no_variants, progress=progress)
     except RopeError as error:
         print(f"ropecore conformance: {error}", file=sys.stderr)
         return USAGE
     _show(report, args.json, args.quiet)
+    _write(report, args)
     if report.broken:
         return USAGE
     return PASSED if report.clean else FAILED
+
+
+def _mutants(args: argparse.Namespace) -> int:
+    """Run the suite against the mutants and print the table."""
+    if args.target or args.program or args.topic or args.case:
+        raise RopeError("--mutants", True, "takes --flag, --full, --json and --quiet alone")
+    with _progress() as progress:
+        report = run_mutants(args.flag, args.full, progress)
+    _show(report, args.json, args.quiet)
+    return PASSED if report.clean else FAILED
+
+
+@contextlib.contextmanager
+def _target(args: argparse.Namespace) -> Iterator[Target]:
+    """Give the target that is named, or the program, which is ended afterwards."""
+    if (args.target is None) == (args.program is None):
+        cure = f"A backend: {', '.join(backends())}; or package.module[:object]; or --command PROGRAM."
+        raise RopeError("target", args.target, "one must be given, and not beside --command", cure)
+    if args.program is None:
+        sys.path.append(os.getcwd())  # at the end: it hides nothing that is installed
+        yield load_target(args.target)
+    else:
+        with Program(args.program, args.timeout) as program:
+            yield Target(program)
 
 
 def _list(selected: list[Case]) -> int:
@@ -85,7 +131,7 @@ def _list(selected: list[Case]) -> int:
     return PASSED
 
 
-def _show(report: Report, json_file: str | None, quiet: bool) -> None:
+def _show(report: Report | MutantReport, json_file: str | None, quiet: bool) -> None:
     """Print the report, and write it as JSON where that was asked."""
     if json_file == "-":
         print(report.to_json())
@@ -95,7 +141,15 @@ def _show(report: Report, json_file: str | None, quiet: bool) -> None:
     print(report.text().splitlines()[-1] if quiet else report.text())
 
 
-@contextmanager
+def _write(report: Report, args: argparse.Namespace) -> None:
+    """Write the further files that were asked for."""
+    badge = BADGES[Path(args.badge).suffix] if args.badge else svg
+    for name, write in ((args.junit, junit), (args.markdown, markdown), (args.badge, badge)):
+        if name:
+            Path(name).write_text(write(report), encoding="utf-8")
+
+
+@contextlib.contextmanager
 def _progress() -> Iterator[Progress | None]:
     """Show a progress bar where rich is installed and standard error is a terminal."""
     if not sys.stderr.isatty():

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from . import calls, refusals, rotations, rules, tables
+from . import calls, models, refusals, rotations, rules, tables
 from .cases import Case
 from .target import Target
 from .verdicts import Mismatch, NotApplicable, Outcome, Skip, Verdict, Way
@@ -85,6 +85,17 @@ def apply_ways(case: Case, target: Target) -> list[Way]:
     return [Way(dtype, "apply") for dtype in target.capabilities.dtypes]
 
 
+def beside_ways(case: Case, target: Target) -> list[Way]:
+    """Return each dtype with apply, and with apply_ where the target has it."""
+    paths = ["apply", "apply_"] if target.has("apply_") else ["apply"]
+    return [Way(dtype, path) for dtype in target.capabilities.dtypes for path in paths]
+
+
+def meta_ways(case: Case, target: Target) -> list[Way]:
+    """Return each dtype, where the target has modules that can be built without memory."""
+    return [Way(dtype, "from_meta") for dtype in target.capabilities.dtypes if target.has("from_meta")]
+
+
 def vjp_ways(case: Case, target: Target) -> list[Way]:
     """Return each dtype with vjp."""
     return [Way(dtype, "vjp") for dtype in target.capabilities.dtypes if target.has("vjp")]
@@ -121,6 +132,8 @@ KINDS: dict[str, Kind] = {
     "sequence": Kind(rotations.sequence, rotation_ways),
     "pair": Kind(rotations.pair, rotation_ways),
     "ambient": Kind(rotations.ambient, rotation_ways),
+    "beside": Kind(rotations.beside, beside_ways),
+    "meta": Kind(rotations.meta, meta_ways),
     "scores": Kind(rotations.scores, apply_ways),
     "shift": Kind(rotations.shift, shift_ways),
     "vjp": Kind(rotations.vjp, vjp_ways),
@@ -131,5 +144,7 @@ KINDS: dict[str, Kind] = {
     "plan": Kind(rules.plan, rule_ways),
     "positions": Kind(rules.positions, rule_ways),
     "sinusoid": Kind(rules.sinusoid, rule_ways),
+    "weights": Kind(models.weights, rule_ways),
+    "config": Kind(models.config, rule_ways),
     "reject": Kind(refusals.reject, refusal_ways),
 }

@@ -39,6 +39,9 @@ def refused_call(case: Case, target: Target, way: Way) -> Callable[[], object]:
         case "plan":
             plan, rows = target.rule("RotaryPlan"), decode_object(data["plan"])
             return lambda: plan.from_dict(rows)
+        case "source":
+            read, source = target.rule("read_config"), decode_object(data["source"])
+            return lambda: read(source)
         case "rotate":
             return refused_rotation(Call.read(data), data["dtype"] or way.dtype, target)
         case other:

@@ -133,7 +133,7 @@ class Report:
             return f"{self.target}: broken harness, no case was judged\n  {self.broken}\n0 passed, 0 failed"
         notes = importlib.import_module("ropecore.spec").notes()
         wrong = [result for result in self.results if result.verdict in ("fail", "errored")]
-        lines = [line for result in wrong for line in _failure(result, notes)]
+        lines = [line for result in wrong for line in failure(result, notes)]
         lines += _likely(self.results, notes) if wrong else []
         selection = self.selection
         if not selection.whole:
@@ -192,7 +192,7 @@ def _number(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def _failure(result: Result, notes: Mapping[str, Any]) -> list[str]:
+def failure(result: Result, notes: Mapping[str, Any]) -> list[str]:
     """Return the lines about one failure: what, by which rules, how far off, and the bug that the case hunts."""
     case, outcome = result.case, result.outcome
     where = " ".join(filter(None, (result.variant and f"[{result.variant}]", str(outcome.way) if outcome.way else "")))

@@ -90,6 +90,29 @@ def pair(case: Case, target: Target, way: Way) -> None:
     compare.equal_bits(both[0], both[1], "first and second")
 
 
+def beside(case: Case, target: Target, way: Way) -> None:
+    """Heads at the front of a larger array: those behind them were not passed, and keep their bits (R-2.8)."""
+    call, others = Call.read(case.data), decode_floats(case.data["others"])
+    axis = call.tensor_format.index("h")
+    whole = target.asarray(np.concatenate([call.x, others], axis=axis), way.dtype)
+    front = tuple(slice(0, size) if i == axis else slice(None) for i, size in enumerate(call.x.shape))
+    before = target.to_numpy(whole).copy()
+    got = target.to_numpy(calls.once(target, call, whole[front], way)).copy()
+    after = target.to_numpy(whole).copy()
+    if way.path == "apply_":
+        after[front] = before[front]  # what was asked for
+    compare.equal_bits(before, after, "numbers that were not passed, before and after (R-2.8)")
+    compare_rotation(got, call, case.data["result"]["y"], target, way)
+
+
+def meta(case: Case, target: Target, way: Way) -> None:
+    """A module that was built without memory, and got it later: what it holds is made, and not what the memory held."""
+    call = Call.read(case.data)
+    module = target.call("from_meta", call.plan, needed={})
+    got = module(target.asarray(call.x, way.dtype), positions=calls.positions_of(target, call.plan, call.places))
+    compare_rotation(target.to_numpy(got), call, case.data["result"]["y"], target, way)
+
+
 def ambient(case: Case, target: Target, way: Way) -> None:
     """A mode of the framework that must change nothing: the same bits inside it as outside (R-2.8)."""
     call, mode = Call.read(case.data), mode_of(target, case.data["ambient"])

@@ -38,14 +38,19 @@ def frequencies_of(target: Target, config: Mapping[str, Any], seq_len: int | Non
 
 def plan(case: Case, target: Target, way: Way) -> None:
     """The canonical plan of a configuration, or of a plan object (R-2.5)."""
-    wanted = case.data["result"]["plan"]
-    if "rows" in case.data:
+    wanted, config = case.data["result"]["plan"], case.data.get("config")
+    if config is None:
         got = target.rule("RotaryPlan").from_dict(decode_object(case.data["rows"]))
-        limit: Floats | float = 0.0
     else:
-        config = case.data["config"]
         got = target.rule("RopeConfig").from_dict(config).plan(case.data["seq_len"])
-        limit = bounds.frequency_bound(config, np.array(wanted["lanes"]))[:, None]
+    compare_plan(got, wanted, config)
+
+
+def compare_plan(got: Any, wanted: Mapping[str, Any], config: Mapping[str, Any] | None) -> None:
+    """Compare a plan with a plan object: bit for bit, or within R-4.2 where it was made from a configuration."""
+    limit: Floats | float = (
+        0.0 if config is None else bounds.frequency_bound(config, np.array(wanted["lanes"]))[:, None]
+    )
     for name in ("head_dim", "axes", "axis_kinds"):
         found = getattr(got, name)
         compare.identical(list(found) if isinstance(found, tuple) else found, wanted[name], name)
@@ -53,7 +58,7 @@ def plan(case: Case, target: Target, way: Way) -> None:
         compare.identical(np.asarray(getattr(got, name)).tolist(), wanted[name], name)
     matrix = np.array(wanted["frequencies"], np.float64).reshape(len(wanted["lanes"]), len(wanted["axes"]))
     compare.within(np.asarray(got.frequencies), matrix, limit * np.abs(matrix), "frequencies")
-    rounding = 0.0 if "rows" in case.data else 8 * 2.0**-53
+    rounding = 0.0 if config is None else 8 * 2.0**-53
     scalars = [("attention_factor", got.attention_factor), ("centre", got.centre), ("log_magnitude", got.log_magnitude)]
     for name, value in scalars:
         if value is None or wanted[name] is None:

@@ -114,24 +114,22 @@ def identify(
     x: NumPy (1, h, s, head_dim) of that dtype ("float32" or "float64").  positions: int64 (s,), or (n_axes, s) for several axes.
     F is told up to a multiple of 2 pi, and to the box's own precision.  expected, seq_len: what the box should be; known bugs are
     then tried on it (without: on the plan that was found), and the probes also have batches, NaN and 16-bit inputs.
-    RopeError if the box answers no call at all, or in another shape.
+    RopeError if the box fails at position 1, or answers in another shape.
     """
     integer("head_dim", head_dim, at_least=2, at_most=LARGEST_HEAD_DIM)
     if dtype not in UNIT:
         raise RopeError("dtype", dtype, f"must be one of {', '.join(UNIT)}")
     probe = _Probe(fn, head_dim, n_axes, dtype)
     answers = [] if n_axes > 1 else ask(fn, head_dim, dtype)  # first, while a box that keeps tables has kept none
+    _check(probe)
     with sixty_digits():
         found = _plan(probe)
         precision = None if found.plan is None else _precision(probe, found)
     plan, untold = found.plan, list(found.untold)
     named = None if plan is None or n_axes > 1 else name_rule(plan, _resolution(dtype, found.farthest))
     untold += ["multiples of 2 pi in F: integer positions do not show them"] if plan is not None else []
-    untold += (
-        ["the magnitude of keys: the box was asked for queries"]
-        if plan is not None and plan.log_magnitude is not None
-        else []
-    )
+    if plan is not None and plan.log_magnitude is not None:
+        untold.append("the magnitude of keys: the box was asked for queries")
     untold += named.untold if named is not None else ()
     single = precision is not None and precision.name == "float32"
     likely = suspects(answers, plan, expected, seq_len, single)
@@ -183,6 +181,17 @@ class _Found:
     untold: list[str]
 
 
+def _check(probe: _Probe) -> None:
+    """Refuse a box that cannot be called, with its own reason."""
+    try:
+        probe.on_axis(0, [1])
+    except RopeError:
+        raise
+    except Exception as error:
+        cure = "It is called with x (1, h, s, head_dim) and positions (s,), or (n_axes, s)."
+        raise RopeError("fn", type(error).__name__, f"fails at position 1: {error}", cure) from error
+
+
 def _plan(probe: _Probe) -> _Found:
     """Return the plan that explains the box, or what speaks against any."""
     seen = [probe.alone(axis, SHAPE_POSITIONS) for axis in range(probe.n_axes)]
@@ -192,6 +201,10 @@ def _plan(probe: _Probe) -> _Found:
     pairs, loose, problem = _pairs(start, np.array([matrix for each in seen for matrix in each.values()]))
     if problem:
         return _Found(None, {}, 1, [problem], [])
+    if len(loose) % 2:
+        return _Found(
+            None, {}, 1, [f"lanes {loose} are scaled or moved alone, and an odd number of them forms no pairs"], []
+        )
     pairs += _loose_pairs(loose, start, pairs)
     if not pairs:
         nothing = np.zeros((0, 2), np.int64), np.zeros((0, probe.n_axes))
@@ -245,7 +258,7 @@ def _loose_pairs(loose: Sequence[int], start: FloatArray, pairs: Sequence[Pair])
     """Return pairs of lanes that are scaled, moved or negated alone; how they pair does not show, so the others' distance is taken."""
     left, found = list(loose), []
     distances = {pair[0][1] - pair[0][0] for pair in pairs}
-    while len(left) > 1:
+    while left:
         lane = left.pop(0)
         near = [other for other in left if other - lane in distances]
         partner = near[0] if near else left[len(left) // 2] if not pairs else left[0]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from ropecore.errors import RopeError, choice, number
 from ropecore.read_report import Section
@@ -218,9 +218,9 @@ def _original(rope: Section, lengths: Lengths) -> int:
     if own is not None:
         rope.ignore("original_max_position_embeddings", "the configuration's own goes first (transformers)")
         return own
-    inside: Any = rope.get("original_max_position_embeddings", "the length that the model was trained for")
+    inside = rope.get("original_max_position_embeddings", "the length that the model was trained for")
     if inside is not None:
-        return int(inside) if isinstance(inside, float) and inside.is_integer() else inside
+        return cast(int, int(inside) if isinstance(inside, float) and inside.is_integer() else inside)
     longest = _length(lengths.longest(), "original_max_position_embeddings")
     return int(rope.ledger.assume("original_max_position_embeddings", longest, f"{TRANSFORMERS}: the longest length"))
 

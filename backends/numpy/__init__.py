@@ -1,8 +1,10 @@
 """The NumPy adapter: `import ropecore.backends.numpy as rope`.
 
 float32 tables are within 1.2e-7 of the truth at every position, float64 ones are the reference's.  bfloat16 needs ml_dtypes.
+With Numba (the extra "fast") q and k are rotated in one pass by `backends.fused`, and without it block by block: the same bits.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,26 @@ import ropecore
 from ropecore.call import FLOATS, OMITTED, Call, rotate_pair
 from ropecore.errors import RopeError, choice
 from ropecore.plan import RotaryPlan
-from ropecore.precision import PRECISIONS, cos_sin_of_phase, limbs, phase_32, real_phase_32, real_turns
-from ropecore.rotation import magnitude, split_axes
+from ropecore.precision import (
+    PRECISIONS,
+    cos_sin_of_phase,
+    limbs,
+    phase_32,
+    real_phase_32,
+    real_turns,
+    signed_log_magnitude,
+)
+from ropecore.rotation import magnitude, split_axes, turned_tables
 from ropecore.tables import TableStore
 from ropecore.tensors import overlaps_itself
+
+from ..fused.arrays import make_tables, rotate_arrays
+from .blocks import rotate_in_blocks
 
 Array = npt.NDArray[Any]
 
 TABLES = TableStore(max_bytes=1 << 28)
+SHORTEST_TABLE, LONGEST_TABLE = 1 << 9, 1 << 17  # positions; tables that begin at 0 are shared, and grow by doubling
 
 
 def cos_sin(
@@ -34,6 +48,9 @@ def cos_sin(
     if choice("precision", precision, PRECISIONS) == "exact" and dtype == "float64":
         return ropecore.cos_sin(plan, positions, role)
     coordinates = split_axes(plan, positions)
+    signed_log_magnitude(role)  # refuses what is no role
+    if precision == "exact" and (made := make_tables(plan, coordinates)):
+        return made[0].astype(wanted, copy=False), made[1].astype(wanted, copy=False)
     if precision == "exact":
         cos, sin = cos_sin_of_phase(_phase(plan, coordinates), lambda r: r.astype(np.float32), np.where)
     else:
@@ -64,12 +81,7 @@ def rotate(
     """
     call, x = Call(plan, tensor_format, compute=compute), np.asarray(x)
     call.check_tensor("x", x.shape, x.dtype.name)
-    dtype = x.dtype if compute == "input" else float_dtype(call.table_dtype(x.dtype.name))
-    tables = [
-        call.line_up(np.asarray(t), x.shape, lambda a: a.swapaxes(0, 1), np.reshape).astype(dtype, copy=False)
-        for t in (cos, sin)
-    ]
-    return ropecore.rotate(plan, x, tables[0], tables[1], inverse, transpose, out)
+    return _turned(call, [(x, out, np.asarray(cos), np.asarray(sin))], inverse, transpose)[0]
 
 
 def apply(
@@ -174,13 +186,35 @@ def _apply(
     plan: RotaryPlan, q: Array, k: Any, positions: Any, k_positions: Any, offset: Any,
     tensor_format: str, precision: str, compute: str, role: str, in_place: bool,
 ) -> Any:  # fmt: skip
-    def one(name: str, x: Array, at: Any, role: str) -> Array:
-        x, call = np.asarray(x), Call(plan, tensor_format, precision, compute)
-        call.check_tensor(name, x.shape, x.dtype.name)
-        cos, sin = _tables(call, x, at, offset, role)
-        return rotate(plan, x, cos, sin, tensor_format, compute=compute, out=x if in_place else None)
+    call = Call(plan, tensor_format, precision, compute)
 
-    return rotate_pair(one, q, k, positions, k_positions, role)
+    def part(name: str, x: Array, at: Any, role: str) -> tuple[Any, ...]:
+        x = np.asarray(x)
+        call.check_tensor(name, x.shape, x.dtype.name)
+        return x, x if in_place else None, *_tables(call, x, at, offset, role)
+
+    found = rotate_pair(part, q, k, positions, k_positions, role)
+    if k is OMITTED:
+        return _turned(call, [found])[0]
+    turned = iter(_turned(call, [each for each in found if each is not None]))
+    return tuple(None if each is None else next(turned) for each in found)
+
+
+def _turned(
+    call: Call, parts: Sequence[tuple[Any, ...]], inverse: bool = False, transpose: bool = False
+) -> list[Array]:
+    """Return the y of each part (x, y, cos, sin), or a new array where it is None: x rotated, all in one pass."""
+    found = []
+    for x, y, *tables in parts:
+        dtype = x.dtype if call.compute == "input" else float_dtype(call.table_dtype(x.dtype.name))
+        lined_up = [call.line_up(table, x.shape, lambda a: a.swapaxes(0, 1), np.reshape) for table in tables]
+        cos, sin = (table.astype(dtype, copy=False) for table in lined_up)
+        found.append((x, np.empty_like(x) if y is None else y, cos, sin))
+    turned = [(x, y, *turned_tables(call.plan, cos, sin, inverse, transpose)) for x, y, cos, sin in found]
+    if len({x.dtype for x, *_ in found}) != 1 or not rotate_arrays(call.plan, turned, back=inverse or transpose):
+        for x, y, cos, sin in found:
+            rotate_in_blocks(call.plan, x, y, cos, sin, inverse, transpose)
+    return [y for _, y, *_ in found]
 
 
 def _tables(call: Call, x: Array, positions: Any, offset: Any, role: str) -> tuple[Array, Array]:
@@ -191,11 +225,16 @@ def _tables(call: Call, x: Array, positions: Any, offset: Any, role: str) -> tup
         return cos_sin(call.plan, positions, role, call.precision, dtype)
     length = call.length(x.shape)
     start = call.host_offset("offset", offset, x.shape, reach=length - 1)
+    if call.plan.log_magnitude is None and isinstance(start, int) and 0 <= start <= LONGEST_TABLE - length:
+        size = max(SHORTEST_TABLE, 1 << (start + length - 1).bit_length()) if length else 0
+        key: tuple[Any, ...] = (call.plan, dtype, call.precision, size)
+        cos, sin = _kept(key, lambda: cos_sin(call.plan, np.arange(size), role, call.precision, dtype))
+        return cos[start : start + length], sin[start : start + length]
     key = (call.plan, dtype, call.precision, role, start, length)
+    return _kept(key, lambda: cos_sin(call.plan, call.following(offset, x.shape), role, call.precision, dtype))
 
-    def build() -> tuple[Array, Array]:
-        return cos_sin(call.plan, call.following(offset, x.shape), role, call.precision, dtype)
 
+def _kept(key: tuple[Any, ...], build: Callable[[], tuple[Array, Array]]) -> tuple[Array, Array]:
     cos, sin = TABLES.get(key, build, lambda tables: tables[0].nbytes + tables[1].nbytes)
     return cos, sin
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from . import inputs, layouts, needs, plan, tensor, truth
+from . import inputs, lanes, layouts, needs, plan, tensor, truth
 from .numbers import Array, bounded, exact, flat, from_nested, shape_of, unchanging
 
 Case: TypeAlias = dict[str, Any]
@@ -299,6 +299,65 @@ def ambient(case_id: str, config: Mapping[str, Any], about: About, mode: str, **
     return case(
         case_id, "ambient", about, needs.of_rotation(question), question | {"ambient": mode}, value(y=y_of(question))
     )
+
+
+def beside(case_id: str, config: Mapping[str, Any], about: About, heads: int, **given: Any) -> Case:
+    """A rotate input that is a part of a larger array: so many heads behind those of x are not passed (R-2.8)."""
+    question = rotation(config, **given)
+    shape, at = list(question["x"]["shape"]), question["tensor_format"].index("h")
+    others = inputs.numbers([*shape[:at], heads, *shape[at + 1 :]], "v")
+    features = needs.of_rotation(question)
+    return case(case_id, "beside", about, features, question | {"others": others}, value(y=y_of(question)))
+
+
+def meta(case_id: str, config: Mapping[str, Any], about: About, **given: Any) -> Case:
+    """A rotate input for a module that was built without memory, and got it later."""
+    question = rotation(config, **given)
+    return case(case_id, "meta", about, needs.of_rotation(question), question, value(y=y_of(question)))
+
+
+def weights(
+    case_id: str,
+    configs: tuple[Mapping[str, Any], Mapping[str, Any]],
+    about: About,
+    tensor: str,
+    n_heads: int,
+    rows: int,
+) -> Case:
+    """A tensor of the query or key projection, from the lanes of one configuration to those of another (R-3.3).
+
+    tensor: rows, bias, norm, scale or lora_b.  rows: entries that have an entry a lane; a matrix has two columns.
+    """
+    made = [plan.of_config(config) for config in configs]
+    weight = inputs.numbers([rows, 2] if tensor in ("rows", "lora_b") else [rows], "w")
+    width = len(weight["data"]) // rows
+    order = lanes.new_order(configs[0], configs[1], rows, n_heads)
+    moved = [weight["data"][width * row + column] for row in order for column in range(width)]
+    names = ("plan_from", "plan_to")
+    question = dict(zip(names, made, strict=True)) | {"tensor": tensor, "n_heads": n_heads, "weight": weight}
+    result = value(weight=unchanging(weight["shape"], moved))
+    return case(case_id, "weights", about, needs.of_plan(made[0]) | needs.of_plan(made[1]), question, result)
+
+
+def read(
+    case_id: str,
+    source: Mapping[str, Any],
+    config: Mapping[str, Any] | None,
+    about: About,
+    layer_type: str | None = None,
+    seq_len: int | None = None,
+) -> Case:
+    """A model's configuration file, and the plan that it describes; config None: it describes no rotation."""
+    canonical = None if config is None else plan.of_config(config, seq_len)
+    asked = {"source": dict(source), "layer_type": layer_type, "seq_len": seq_len}
+    question = asked | {"config": None if config is None else dict(config)}
+    features = set() if canonical is None else needs.of_plan(canonical)
+    return case(case_id, "config", about, features, question, value(plan=canonical))
+
+
+def reject_source(case_id: str, source: Mapping[str, Any], about: About, argument: str) -> Case:
+    """A model's configuration file that must be refused (R-12.6)."""
+    return case(case_id, "reject", about, set(), {"call": "source", "source": dict(source), "argument": argument}, None)
 
 
 def reject_config(

@@ -76,7 +76,7 @@ def rotations(case: Case) -> Iterator[tuple[list[Any], Object]]:
     """Yield what was computed here and the result array it belongs to, for every kind that rotates."""
     result = case.get("result", {})
     match case["kind"]:
-        case "rotate" | "ambient" if result["kind"] == "value":
+        case "rotate" | "ambient" | "beside" | "meta" if result["kind"] == "value":
             yield spun(case, case["x"], case["mode"]), result["y"]
         case "vjp":
             yield spun(case, case["g"], "transpose" if case["mode"] == "forward" else "forward"), result["gx"]

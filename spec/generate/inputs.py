@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from .numbers import Array, array
 
-SALTS = {"x": 0, "q": 1, "k": 2, "g": 3, "y": 4}
+SALTS = {"x": 0, "q": 1, "k": 2, "g": 3, "y": 4, "v": 5, "w": 6}
 LEVELS = 128
 
 

@@ -38,3 +38,19 @@ def read_and_written(config: Mapping[str, Any]) -> tuple[Lanes, Lanes]:
         sections = config["sections"]
         return blocks(pairing, sections, start), blocks(out_pairing, sections, start)
     return block(pairing, rotary_dim(config), start), block(out_pairing, rotary_dim(config), start)
+
+
+def new_order(config_from: Mapping[str, Any], config_to: Mapping[str, Any], entries: int, n_heads: int) -> list[int]:
+    """Return for each new entry of a tensor the old one: pair j has other lanes, head by head; other lanes stay.
+
+    Fewer entries than lanes stand for blocks of lanes: the block of a new entry's first lane is taken.  Exactly head_dim of
+    them are shared by the heads.
+    """
+    head_dim = int(config_from["head_dim"])
+    old, new = (read_and_written(config)[0] for config in (config_from, config_to))
+    moved = dict(pair for at, to in zip(old, new, strict=True) for pair in zip(to, at, strict=True))
+    if entries == head_dim:
+        return [moved.get(lane, lane) for lane in range(head_dim)]
+    size = n_heads * head_dim // entries
+    firsts = [divmod(entry * size, head_dim) for entry in range(entries)]
+    return [(head * head_dim + moved.get(lane, lane)) // size for head, lane in firsts]

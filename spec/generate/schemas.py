@@ -239,6 +239,13 @@ def kinds() -> dict[str, Schema]:
         | {"result": {"oneOf": [result(encoding=bounded), printed]}},
         "sequence": {"calls": several(ref("call"), minItems=2), "result": result(calls=several(y, minItems=2))},
         "pair": {"first": input_of_call, "second": input_of_call, "result": result(first=y, second=y)},
+        "beside": rotation() | {"others": array, "result": result(y=bounded)},
+        "meta": rotation() | {"result": result(y=bounded)},
+        "weights": {"plan_from": the_plan, "plan_to": the_plan, "n_heads": COUNT, "weight": array}
+        | {"tensor": exactly("rows", "bias", "norm", "scale", "lora_b"), "result": result(weight=bounded)},
+        "config": {"source": ANYTHING, "layer_type": or_null(TEXT), "config": or_null(ref("config"))}
+        | length
+        | {"result": result(plan=or_null(the_plan))},
         "ambient": rotation() | {"ambient": TEXT, "result": result(y=bounded)},
     }
 
@@ -270,6 +277,7 @@ def definitions() -> dict[str, Schema]:
         reject, {"call": exactly("config"), "config": ANYTHING, "seq_len": or_null(INTEGER)} | argument
     )
     cases["case_reject_plan"] = case(reject, {"call": exactly("plan"), "plan": ANYTHING} | argument)
+    cases["case_reject_source"] = case(reject, {"call": exactly("source"), "source": ANYTHING} | argument)
     cases["case_reject_rotate"] = case(
         reject, {"call": exactly("rotate")} | rotation(open_input=True) | {"dtype": or_null(TEXT)} | argument
     )
@@ -296,7 +304,7 @@ def vectors() -> Schema:
     listed = [name.split("_")[1] for name in defined if name.startswith("case_")]
     calls = {
         "if": {"properties": {"kind": exactly("reject")}},
-        "then": {"properties": {"call": exactly("config", "plan", "rotate")}, "required": ["call"]},
+        "then": {"properties": {"call": exactly("config", "plan", "rotate", "source")}, "required": ["call"]},
     }
     head = {"type": "object", "properties": {"kind": exactly(*dict.fromkeys(listed))}, "required": ["kind"]}
     body = closed(

@@ -9,6 +9,7 @@ from . import (
     axes,
     cache,
     composition,
+    configs,
     documents,
     gradients,
     inverse,
@@ -22,6 +23,7 @@ from . import (
     scaling,
     scores,
     state,
+    weights,
 )
 
 TOPICS: tuple[Callable[[], Iterable[Case]], ...] = (
@@ -43,6 +45,8 @@ TOPICS: tuple[Callable[[], Iterable[Case]], ...] = (
     ambient.cases,
     plan.cases,
     refusals.cases,
+    weights.cases,
+    configs.cases,
 )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ..cases import Case, Question, pair, rotation, sequence
+from ..cases import Case, Question, beside, meta, pair, rotation, sequence
 from .common import PAIRINGS, config, own, scaled
 
 X = [1, 2, 3, 8]
@@ -19,6 +19,8 @@ def cases() -> Iterator[Case]:
     for pairing in PAIRINGS:
         yield from same_bits(pairing)
     yield from same_plan()
+    yield from not_passed()
+    yield from built_on_meta()
 
 
 def of(*asked: Question) -> list[tuple[Question, str | None]]:
@@ -268,3 +270,29 @@ def same_plan() -> Iterator[Case]:
             first,
             rotation(other, x=X, positions=ids, seq_len=seq_len),
         )
+
+
+def not_passed() -> Iterator[Case]:
+    """Yield heads of a larger array: those that were not passed, values for example, keep their bits."""
+    stretched = config(rotary_dim=4, scaling=scaled("yarn", factor=4.0, original_max_position=64))
+    for label, made, given, heads in (
+        ("values", config(), {"x": [1, 2, 3, 8], "positions": THREE}, 2),
+        ("interleaved", config("interleaved"), {"x": [2, 3, 1, 8], "positions": [5]}, 1),
+        ("bshd", config(), {"x": [1, 3, 2, 8], "positions": THREE, "tensor_format": "bshd"}, 3),
+        ("packed", config("interleaved"), {"x": [3, 2, 8], "positions": THREE, "tensor_format": "thd"}, 2),
+        ("partial_stretched", stretched, {"x": [1, 2, 3, 8], "positions": THREE}, 2),
+    ):
+        about = ("R-2.8 R-2.2", "M15", f"x is the front of a larger array: the {heads} heads behind it are not passed")
+        yield beside(f"state/beside/{label}", made, about, heads, **given)
+
+
+def built_on_meta() -> Iterator[Case]:
+    """Yield modules that are built on a device without memory: what they hold is made when they get memory, or at a call."""
+    stretched = config(scaling=scaled("yarn", factor=4.0, original_max_position=64))
+    for label, made in (
+        ("half_split", config()),
+        ("interleaved", config("interleaved", 64, 1e4)),
+        ("stretched", stretched),
+    ):
+        about = ("R-2.8", "M86", "built on the meta device, then moved to a real one without its contents")
+        yield meta(f"state/meta/{label}", made, about, x=[1, 2, 3, made["head_dim"]], positions=[0, 5, 257])

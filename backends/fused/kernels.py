@@ -1,0 +1,214 @@
+"""The compiled kernels.  A kernel is given the address of a job, and takes units of it until none is left.
+
+So one thread or many may run it on the same job: which of them takes a unit changes no bit.  A kernel holds no lock, calls
+nothing of Python and cannot raise.  It is compiled for one storage format and one way of pairing when it is first needed.
+"""
+
+import ctypes
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from numba import carray, cfunc, types
+from numba.core.compiler_lock import global_compiler_lock
+
+from ropecore import precision
+
+from . import job as place
+from . import vectors
+from .vectors import add_phase, copy, cos_sin, floats, integers, take, turn
+
+WIDTH = 16  # pairs at a time: a cache line of float32
+_SIGNATURE = types.void(types.CPointer(types.int64))
+
+
+class Kernel:
+    """A compiled function void(int64 *job).  address: of its code; call it with the address of a job."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled  # owns the code
+        self.address: int = compiled.address
+        self.call: Callable[[int], None] = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)  # lets go of the GIL
+
+
+@cache
+def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
+    """Return the kernel for tensors of a storage format whose pairs are read and written in these ways.
+
+    It computes R-2.1 for every row of a job's parts; the words are those of `job.Lanes` and `vectors.turn`.
+    """
+    size, wide = vectors.SIZES[form], 8 if form == "float64" else 4
+    scattered = read == "scattered"
+    way_in, way_out = ("halves", "halves") if scattered else (read, write)
+    next_in, next_out = size * (2 if way_in == "steps" else 1), size * (2 if way_out == "steps" else 1)
+    width, narrow = (WIDTH // 2, 2) if form == "float64" else (WIDTH, 4)
+
+    def work(job: Any) -> None:  # noqa: PLR0915  # one piece: a call would cost more than a row
+        j = carray(job, (place.HEADER + 2 * place.PART,))
+        counter, chunks = j.ctypes.data + 8 * place.COUNTER, j[place.CHUNKS]
+        bounced = np.empty(size * max(j[place.HEADER + place.LANES], 1), np.uint8)
+        while True:
+            chunk = take(counter)
+            if chunk >= chunks:
+                return
+            for part in range(j[place.PARTS]):  # a chunk holds the same share of q and of k: all weigh the same
+                p = place.HEADER + part * place.PART
+                units, block, tokens = j[p + place.UNITS], j[p + place.BLOCK], j[p + place.TOKENS]
+                s = p + place.SIZE
+                n0, n1, n2, n3 = j[s], j[s + 1], j[s + 2], j[s + 3]
+                s = p + place.X_STEP
+                x_step0, x_step1, x_step2, x_step = j[s], j[s + 1], j[s + 2], j[s + 3]
+                s = p + place.Y_STEP
+                y_step0, y_step1, y_step2, y_step = j[s], j[s + 1], j[s + 2], j[s + 3]
+                s = p + place.TABLE_STEP
+                t_step0, t_step1, t_step2, t_step = j[s], j[s + 1], j[s + 2], j[s + 3]
+                pairs, lanes, x_lane, y_lane = (
+                    j[p + place.PAIRS],
+                    j[p + place.LANES],
+                    j[p + place.X_LANE],
+                    j[p + place.Y_LANE],
+                )
+                r0, r1, w0, w1 = j[p + place.READ_0], j[p + place.READ_1], j[p + place.WRITE_0], j[p + place.WRITE_1]
+                copies, bounces = j[p + place.COPIES], j[p + place.BOUNCES]
+                length0 = block if tokens == 0 else n0
+                length1 = block if tokens == 1 else n1
+                length2 = block if tokens == 2 else n2
+
+                for number in range(units * chunk // chunks, units * (chunk + 1) // chunks):
+                    # the block of tokens and the place in the three outer loops of this unit
+                    unit = number
+                    i2, unit = unit % length2, unit // length2
+                    i1, unit = unit % length1, unit // length1
+                    i0, unit = unit % length0, unit // length0
+                    first, begin, end = unit * block, 0, n3
+                    if tokens == 0:
+                        i0 += first
+                    elif tokens == 1:
+                        i1 += first
+                    elif tokens == 2:
+                        i2 += first
+                    else:
+                        begin, end = first, min(first + block, n3)
+                    if i0 >= n0 or i1 >= n1 or i2 >= n2:  # beyond the end of the last block
+                        continue
+                    at = i0 * t_step0 + i1 * t_step1 + i2 * t_step2 + begin * t_step
+                    pc, ps = j[p + place.COS] + at, j[p + place.SIN] + at
+                    x = j[p + place.X] + i0 * x_step0 + i1 * x_step1 + i2 * x_step2 + begin * x_step
+                    py = j[p + place.Y] + i0 * y_step0 + i1 * y_step1 + i2 * y_step2 + begin * y_step
+
+                    for _ in range(begin, end):
+                        px = x
+                        if copies:
+                            for lane in range(lanes):
+                                copy(size, px + lane * x_lane, py + lane * y_lane)
+                        if bounces:  # in place, and a lane may be written before its pair reads it
+                            for lane in range(lanes):
+                                copy(size, px + lane * x_lane, bounced.ctypes.data + lane * size)
+                            px = bounced.ctypes.data
+                        k = 0
+                        if scattered:
+                            while k < pairs:
+                                x0, x1 = px + integers(r0)[k], px + integers(r1)[k]
+                                y0, y1 = py + integers(w0)[k], py + integers(w1)[k]
+                                turn(form, 1, way_in, way_out, x0, x1, y0, y1, pc + wide * k, ps + wide * k)
+                                k += 1
+                        x0, x1, y0, y1 = px + r0, px + r1, py + w0, py + w1
+                        while k + width <= pairs:
+                            i, o, t = k * next_in, k * next_out, k * wide
+                            turn(form, width, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
+                            k += width
+                        while k + narrow <= pairs:
+                            i, o, t = k * next_in, k * next_out, k * wide
+                            turn(form, narrow, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
+                            k += narrow
+                        while k < pairs:
+                            i, o, t = k * next_in, k * next_out, k * wide
+                            turn(form, 1, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
+                            k += 1
+                        x, py, pc, ps = x + x_step, py + y_step, pc + t_step, ps + t_step
+
+    return _compiled(work)
+
+
+# The places of a table's job, after its header
+POSITIONS, COUNT, AXES, HIGH, LOW, OUT_COS, OUT_SIN, FACTOR = range(place.HEADER, place.HEADER + 8)
+
+
+@cache
+def tables() -> Kernel:
+    """Return the kernel that makes float32 cos and sin from integer positions, with the bits of R-10.2.
+
+    The job: positions int64 (axes, count), the limbs of `precision.limbs(plan, 64)` as uint32 (axes, pairs), cos and sin
+    float32 (count, pairs), a factor by which both are multiplied.  Positions beyond 2^31 - 1 set the job's flag.
+    """
+    reach = (1 << 31) - 1
+
+    def work(job: Any) -> None:
+        j = carray(job, (place.HEADER + place.PART,))
+        counter, count, axes, n = j.ctypes.data + 8 * place.COUNTER, j[COUNT], j[AXES], j[place.HEADER + place.PAIRS]
+        chunks, high, low = j[place.CHUNKS], j[HIGH], j[LOW]
+        factor, positions = floats(j.ctypes.data + 8 * FACTOR)[0], integers(j[POSITIONS])
+        phases = np.empty(max(n, 1), np.uint32)
+        phase = phases.ctypes.data
+        while True:
+            chunk = take(counter)
+            if chunk >= chunks:
+                return
+            for t in range(count * chunk // chunks, count * (chunk + 1) // chunks):
+                phases[:] = 0
+                for a in range(axes):
+                    p = positions[a * count + t]
+                    if p > reach or p < -reach:
+                        j[place.FLAG] = 1
+                        return
+                    p, at, k = np.int32(p), 4 * n * a, 0
+                    while k + WIDTH <= n:
+                        add_phase(WIDTH, p, high + at + 4 * k, low + at + 4 * k, phase + 4 * k)
+                        k += WIDTH
+                    while k < n:
+                        add_phase(1, p, high + at + 4 * k, low + at + 4 * k, phase + 4 * k)
+                        k += 1
+                cos, sin, k = j[OUT_COS] + 4 * n * t, j[OUT_SIN] + 4 * n * t, 0
+                while k + WIDTH <= n:
+                    cos_sin(WIDTH, phase + 4 * k, cos + 4 * k, sin + 4 * k, factor)
+                    k += WIDTH
+                while k < n:
+                    cos_sin(1, phase + 4 * k, cos + 4 * k, sin + 4 * k, factor)
+                    k += 1
+
+    return _compiled(work)
+
+
+def _compiled(work: Callable[[Any], None]) -> Kernel:
+    """Return a kernel, from the user's cache of compiled code if it is there, and put there otherwise."""
+    with global_compiler_lock:  # Numba's own, which guards its configuration as well
+        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(cache_folder())
+        try:
+            return Kernel(cfunc(_SIGNATURE, cache=True, error_model="numpy")(work))
+        except RuntimeError:  # no folder can be written to
+            return Kernel(cfunc(_SIGNATURE, error_model="numpy")(work))
+        finally:
+            numba.config.CACHE_DIR = before
+
+
+@lru_cache(maxsize=1)
+def cache_folder() -> Path:
+    """Return where compiled code is kept: in NUMBA_CACHE_DIR, or else in the user's own cache folder.
+
+    Its name holds a digest of all sources that a kernel is made of: Numba itself looks at one of them only.
+    """
+    sources = [vectors.__file__, precision.__file__, __file__, str(Path(__file__).with_name("job.py"))]
+    digest = hashlib.sha256(b"".join(Path(source).read_bytes() for source in sources)).hexdigest()[:16]
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        base = Path(os.environ["NUMBA_CACHE_DIR"])
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return base / "ropecore" / digest

@@ -1,0 +1,111 @@
+"""The rotation in torch: plain operations, and the autograd function that keeps nothing of x (rope.md chapters 2 and 11)."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from ropecore.plan import RotaryPlan
+
+from .constants import constant, regular_lanes
+from .fast import turned_fast
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def turn(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str) -> Tensor:
+    """Return x rotated by tables that broadcast against it, in the arithmetic of their dtype.
+
+    reads, writes: "lanes" or "out_lanes" of the plan.  Where x is trained, eager calls take one step in its graph, that keeps
+    nothing of x; recorded graphs take plain operations, since torch.compile cannot trace a Function with a jvp; and so do
+    tables that learn, whose gradient needs x.
+    """
+    trained = x.requires_grad and torch.is_grad_enabled() and not (cos.requires_grad or sin.requires_grad)
+    if trained and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+        result: Tensor = _Rotation.apply(x, cos, sin, plan, reads, writes)
+        return result
+    return _turned(x, cos, sin, plan, reads, writes)
+
+
+def _without_autocast(function: F) -> F:
+    """Return a function that autocast does not reach: it refuses to join float16 tensors on a CPU, for one."""
+
+    @functools.wraps(function)
+    def wrapped(x: Tensor, *args: Any) -> Any:
+        device = x.device.type
+        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+            return function(x, *args)
+        with torch.autocast(device, enabled=False):
+            return function(x, *args)
+
+    return cast(F, wrapped)
+
+
+@_without_autocast
+def turn_(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan) -> Tensor:
+    """Rotate x in place: both lanes of a pair are computed before either is written."""
+    if (done := turned_fast(x, cos, sin, plan, "lanes", "out_lanes", in_place=True)) is not None:
+        return done
+    turned, lanes = _pairs(x, cos, sin, plan, "lanes"), _lanes(plan, "out_lanes", x)
+    x[..., lanes[0]], x[..., lanes[1]] = turned
+    return x
+
+
+class _Rotation(torch.autograd.Function):  # type: ignore[misc]
+    """The gradient for x is the transpose of the output's: sin negated, lanes exchanged, the same A.  Rule R-11.1."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str) -> Tensor:
+        return _turned(x, cos, sin, plan, reads, writes)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, cos, sin, ctx.plan, ctx.reads, ctx.writes = inputs
+        ctx.save_for_backward(cos, sin)
+        ctx.save_for_forward(cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        cos, sin = ctx.saved_tensors
+        return turn(gradient, cos, -sin, ctx.plan, ctx.writes, ctx.reads), None, None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        cos, sin = ctx.saved_tensors
+        return turn(tangent, cos, sin, ctx.plan, ctx.reads, ctx.writes)
+
+
+@_without_autocast
+def _turned(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str) -> Tensor:
+    """Return x with its pairs turned; recorded graphs take operations without side effects, which vmap and export can take."""
+    if (done := turned_fast(x, cos, sin, plan, reads, writes)) is not None:
+        return done
+    turned, lanes = _pairs(x, cos, sin, plan, reads), regular_lanes(plan, writes)
+    if lanes is None or lanes[2] == "apart":
+        return x.index_copy(-1, constant(plan, writes, x.device).flatten(), torch.cat(turned, -1))
+    start, stop = lanes[0].start, lanes[1].stop
+    if start == stop:
+        return x.clone()  # a plan without pairs
+    halves = lanes[2] == "halves"
+    block = torch.cat(turned, -1) if halves else torch.stack(turned, -1).reshape(*x.shape[:-1], stop - start)
+    if block.shape[-1] == x.shape[-1]:
+        return block
+    return torch.cat([x[..., :start], block, x[..., stop:]], -1)
+
+
+def _pairs(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str) -> tuple[Tensor, Tensor]:
+    """Return the two lanes of every pair, turned, in the dtype of x.  Rules R-2.1, R-10.4."""
+    lanes = _lanes(plan, reads, x)
+    first, second = x[..., lanes[0]], x[..., lanes[1]]
+    first, second = first.to(cos.dtype), second.to(cos.dtype)
+    return (first * cos - second * sin).to(x.dtype), (first * sin + second * cos).to(x.dtype)
+
+
+def _lanes(plan: RotaryPlan, name: str, x: Tensor) -> Any:
+    """Return the first and the second lanes, as slices where they are regular: of slices x has views."""
+    regular = regular_lanes(plan, name)
+    return constant(plan, name, x.device) if regular is None else regular
