@@ -13,7 +13,7 @@ from ropecore.errors import RopeError, choice
 from ropecore.lanes import IntArray
 from ropecore.plan import RotaryPlan
 from ropecore.positions import LARGEST_POSITION
-from ropecore.precision import COMPUTES, PRECISIONS
+from ropecore.precision import COMPUTES, PRECISIONS, signed_log_magnitude
 from ropecore.tensors import TensorFormat
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -147,6 +147,7 @@ def rotate_pair(
     one: Callable[[str, Any, Any, str], Any], q: Any, k: Any, positions: Any, k_positions: Any, role: str
 ) -> Any:
     """Return one("q", q, ..) if k was omitted, else a pair; k has positions of its own or those of q."""
+    signed_log_magnitude(role)  # refuses what is no role, also where tables come from a store
     if k is OMITTED:
         if k_positions is not None:
             raise RopeError("k_positions", "given", "there is no k", "Pass k, or use positions.", "R-7.3")

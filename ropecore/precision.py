@@ -5,7 +5,7 @@ arrays and get the same bits.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -100,6 +100,19 @@ def phase_64(p: IntArray, g: tuple[IntArray, ...]) -> Any:
     t = p * g1 + ((p * g0) >> 32)
     high = (p * g2 + (t >> 32)) & _LOW_32
     return (high.astype(np.uint64) << np.uint64(32)) | (t & _LOW_32).astype(np.uint64)
+
+
+def phase_words(p: Any, g: Sequence[Any]) -> tuple[Any, Any]:
+    """Return the same phase where int64 is the widest integer: in 2^-32 turns, and what is left in 2^-64 turns.  R-10.2"""
+    g2, g1, g0 = g
+    t = p * g1 + ((p * g0) >> 32)
+    return (p * g2 + (t >> 32)) & _LOW_32, t & _LOW_32
+
+
+def remainder_of_words(high: Any, low: Any) -> tuple[Any, Any]:
+    """Return the nearest quarter turn (0 .. 4) of a phase in two words, and what is left over, int64 in 2^-64 turns.  R-10.2"""
+    quarter = (high + (1 << 29)) >> 30
+    return quarter, (high - (quarter << 30)) * (1 << 32) + low
 
 
 def remainder_of_phase(phase: Any) -> tuple[Any, FloatArray]:

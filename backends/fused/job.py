@@ -16,7 +16,7 @@ from ropecore.plan import RotaryPlan
 
 SIZES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}  # bytes an element
 LOOPS = 4  # nested loops over rows: batch, heads, groups and tokens
-BLOCK_BYTES = 1 << 15  # of tables: they stay in the nearest cache while the heads go by
+BLOCK_BYTES = 1 << 18  # of tables: they stay in a core's own cache while the heads go by
 
 # A job's places.  The counter is alone on its cache lines: every thread writes to it.
 COUNTER, CHUNKS, PARTS, FLAG, HEADER = 0, 16, 17, 18, 32

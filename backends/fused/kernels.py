@@ -4,6 +4,9 @@ So one thread or many may run it on the same job: which of them takes a unit cha
 nothing of Python and cannot raise.  It is compiled for one storage format and one way of pairing when it is first needed.
 """
 
+# pyright: reportCallIssue=false, reportIndexIssue=false
+# (an intrinsic is called without the typing context that its definition takes)
+
 import ctypes
 import hashlib
 import os
@@ -22,9 +25,11 @@ from ropecore import precision
 
 from . import job as place
 from . import vectors
-from .vectors import add_phase, copy, cos_sin, floats, integers, take, turn
+from .vectors import add_phase, copy, cos_sin, fetch, floats, integers, take, turn
 
 WIDTH = 16  # pairs at a time: a cache line of float32
+AHEAD = 3072  # bytes before x is needed, it is asked for: processors do not foresee two lines of a row at once
+CACHE_LINE = 64
 _SIGNATURE = types.void(types.CPointer(types.int64))
 
 
@@ -103,6 +108,8 @@ def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
                     py = j[p + place.Y] + i0 * y_step0 + i1 * y_step1 + i2 * y_step2 + begin * y_step
 
                     for _ in range(begin, end):
+                        for o in range(0, lanes * size, CACHE_LINE):
+                            fetch(x + AHEAD + o)
                         px = x
                         if copies:
                             for lane in range(lanes):

@@ -71,6 +71,20 @@ def copy(_: Any, size: Any, source: Any, target: Any) -> Any:
     return types.void(size, types.int64, types.int64), codegen
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def fetch(_: Any, address: Any) -> Any:
+    """Ask for the cache line at an address, to be written soon; any address will do, and nothing is read."""
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        pointer, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, integer, integer, integer])
+        function = b.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+        b.call(function, [b.inttoptr(args[0], pointer), integer(1), integer(3), integer(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def add_phase(_: Any, width: Any, p: Any, high: Any, low: Any, phase: Any) -> Any:
     """Add to `width` phases in 2^-32 turns those of a position: p high + floor(p low / 2^32), modulo 2^32.

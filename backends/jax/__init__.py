@@ -15,7 +15,6 @@ import numpy as np
 from ropecore.call import FLOATS, OMITTED, Call, rotate_pair
 from ropecore.errors import RopeError, choice
 from ropecore.plan import RotaryPlan
-from ropecore.precision import PRECISIONS
 from ropecore.rotation import magnitude, split_axes, turned_tables
 
 from .rotation import Lanes, turn
@@ -32,10 +31,10 @@ def cos_sin(
     positions: integers (..), or (n_axes, ..), or a list of one array an axis.  precision: "exact", or "float32" for
     cos(float32(p) * float32(F)).  No gradient passes.  Rules R-2.1, R-2.4, R-10.2, R-10.3, R-11.2.
     """
-    wide = choice("dtype", dtype, FLOATS) == "float64"
+    Call(plan, precision=precision)
+    wide, exact = choice("dtype", dtype, FLOATS) == "float64", precision == "exact"
     if wide:
         _check_x64("dtype")
-    exact = choice("precision", precision, PRECISIONS) == "exact"
     rows, columns = rows_of(plan, role, wide and exact), _columns(plan, _as_array(plan, positions))
     tables: tuple[Array, Array] = make(columns, rows, plan.real_axes, exact, dtype)
     return tables
@@ -62,7 +61,11 @@ def rotate(
     for argument, table in (("cos", cos), ("sin", sin)):
         if not isinstance(table, (jax.Array, np.ndarray)):
             raise RopeError(argument, type(table).__name__, "must be an array", "Make it with cos_sin.", "R-12.5")
-        call.letters.check_table(plan.n_pairs, table.shape, x.shape)
+    call.letters.check_table(plan.n_pairs, cos.shape, x.shape)
+    if sin.shape != cos.shape:
+        raise RopeError(
+            "sin", sin.shape, f"its shape is not that of cos, {cos.shape}", "Make it with cos_sin.", "R-12.5"
+        )
     cos, sin = turned_tables(plan, cos, sin, inverse, transpose)
     dtype = name if compute == "input" else call.table_dtype(name)
     lanes, out_lanes = _lanes(plan)
@@ -120,8 +123,8 @@ def shift(
 
     delta: an integer, or one a batch row; with several axes it moves all of them.  Rule R-9.5.
     """
-    moved = plan.on_written_lanes()
-    call = Call(moved, tensor_format, precision, compute)
+    moved = Call(plan, tensor_format, precision, compute).plan.on_written_lanes()
+    call = Call(moved, tensor_format)
     dtype = call.table_dtype(_check_tensor(call, "k", k))
     by = _count(call, "delta", delta, k, step=0)
     tables = cos_sin(moved, by if moved.n_axes == 1 else [by] * moved.n_axes, role, precision, dtype)

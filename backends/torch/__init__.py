@@ -86,7 +86,8 @@ def apply(
     are checked on a CPU, and wrap modulo 2^32 on devices and in graphs.  Rules R-2.1, R-7.1, R-7.3, R-7.4, R-10.4.
     """
     call = Call(plan, tensor_format, precision, compute)
-    return _apply(call, q, k, positions, k_positions, offset, role, in_place=False)
+    done = apply_fast(call, TABLES, q, k, positions, k_positions, offset, role, in_place=False)
+    return _apply(call, q, k, positions, k_positions, offset, role, in_place=False) if done is None else done
 
 
 def apply_(
@@ -107,6 +108,9 @@ def apply_(
     Refused: leaves that require a gradient, tensors that overlap themselves or each other.  Rule R-2.8.
     """
     call = Call(plan, tensor_format, precision, compute)
+    done = apply_fast(call, TABLES, q, k, positions, k_positions, offset, role, in_place=True)
+    if done is not None:
+        return done
     given = {name: x for name, x in (("q", q), ("k", k)) if x is not None and x is not OMITTED}
     for name, x in given.items():
         _check(call, name, x)
@@ -175,11 +179,6 @@ class RotaryEmbedding(torch.nn.Module):  # type: ignore[misc]
 
 
 def _apply(call: Call, q: Any, k: Any, positions: Any, k_positions: Any, offset: Any, role: str, in_place: bool) -> Any:
-    if k_positions is None and role in ("q", "k"):
-        done = apply_fast(call, TABLES, q, k, positions, offset, in_place)
-        if done is not None:
-            return done
-
     def one(name: str, x: Tensor, at: Any, role: str) -> Any:
         _check(call, name, x)
         dtype = call.table_dtype(_name(x))
@@ -249,17 +248,19 @@ def _per_row(call: Call, argument: str, value: Any, x: Tensor, reach: Any) -> Te
     return value.to(x.device, torch.int64)[..., None]
 
 
-def _lined_up(call: Call, x: Tensor, cos: Tensor, sin: Tensor) -> list[Tensor]:
+def _lined_up(call: Call, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     """Return tables in the shape that broadcasts against x, and in the dtype of the arithmetic.  Rule R-10.4."""
     dtype = x.dtype if call.compute == "input" else getattr(torch, call.table_dtype(_name(x)))
-    n_pairs, lined_up = facts(call.plan)[0], []
-    for table in (as_tensor("cos", cos), as_tensor("sin", sin)):
-        if table.shape[-1] != n_pairs or not call.fits(table.shape[:-1], x.shape):
+    n_pairs = facts(call.plan)[0]
+
+    def one(table: Tensor) -> Tensor:
+        if table.shape[-1:] != (n_pairs,) or not call.fits(table.shape[:-1], x.shape):
             call.letters.check_table(n_pairs, table.shape, x.shape)
         shape = call.letters.table_shape(table.shape)
         swapped = table.ndim == 3 and call.letters.sequence_before_batch  # positions are (b, s) all the same
-        lined_up.append((table.transpose(0, 1) if swapped else table).reshape(shape).to(x.device, dtype))
-    return lined_up
+        return (table.transpose(0, 1) if swapped else table).reshape(shape).to(x.device, dtype)
+
+    return one(as_tensor("cos", cos)), one(as_tensor("sin", sin))
 
 
 def _name(x: Tensor) -> str:

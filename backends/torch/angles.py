@@ -15,7 +15,9 @@ from ropecore.precision import (
     LARGEST_LOG_MAGNITUDE,
     cos_sin_of_phase,
     phase_32,
+    phase_words,
     real_phase_32,
+    remainder_of_words,
     signed_log_magnitude,
     turn_by_quarters,
 )
@@ -102,21 +104,18 @@ def _cos_sin_64(plan: RotaryPlan, columns: Sequence[Tensor]) -> tuple[Tensor, Te
     """Return float64 cos and sin, without A, from phases in two words of 2^-32 and 2^-64 turns.  Rule R-10.2."""
     parts = [_phase_words(plan, a, p[..., None]) for a, p in enumerate(columns)]
     low = sum(part[1] for part in parts[1:]) + parts[0][1]
-    high = (sum(part[0] for part in parts[1:]) + parts[0][0] + (low >> 32)) & _LOW_32
-    quarter = (high + (1 << 29)) >> 30
-    left = (high - (quarter << 30)) * (1 << 32) + (low & _LOW_32)  # signed, 62 bits
+    high = sum(part[0] for part in parts[1:]) + parts[0][0] + (low >> 32)
+    quarter, left = remainder_of_words(high & _LOW_32, low & _LOW_32)
     angle = left.to(torch.float64) * (2.0**-62 * (math.pi / 2))
     return turn_by_quarters(angle.cos(), angle.sin(), quarter, torch.where)
 
 
 def _phase_words(plan: RotaryPlan, a: int, p: Tensor) -> tuple[Tensor, Tensor]:
-    if plan.real_axes[a]:
-        turns = p.to(torch.float64) * constant(plan, "turns", p.device, "float64")[a]
-        units = ((turns - turns.round()) * 2.0**62).round().to(torch.int64)
-        return units >> 30, (units & (2**30 - 1)) << 2
-    high, middle, low = constant(plan, "limbs_96", p.device)[:, a]
-    t = p * middle + ((p * low) >> 32)
-    return (p * high + (t >> 32)) & _LOW_32, t & _LOW_32
+    if not plan.real_axes[a]:
+        return phase_words(p, constant(plan, "limbs_96", p.device)[:, a])
+    turns = p.to(torch.float64) * constant(plan, "turns", p.device, "float64")[a]
+    units = ((turns - turns.round()) * 2.0**62).round().to(torch.int64)
+    return units >> 30, (units & (2**30 - 1)) << 2
 
 
 def tables(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from ropecore.call import OMITTED, Call
 from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
 from ropecore.tables import TableStore
-from ropecore.tensors import check_pair
+from ropecore.tensors import check_pair, overlaps_itself
 
 from .. import fused
 from .constants import recording
@@ -36,7 +37,7 @@ def turned_fast(
     gradients that autograd must see, other devices and subclasses, and tables of another dtype than R-10.4 computes in.
     """
     wide = torch.float64 if x.dtype is torch.float64 else torch.float32
-    if not fused.available() or recording() or forward_ad._current_level >= 0 or not _plain(x):
+    if recording() or not fused.available() or forward_ad._current_level >= 0 or not _plain(x):
         return None
     if not all(_plain(table) and table.dtype is wide for table in (cos, sin)):
         return None
@@ -54,13 +55,27 @@ def _of(x: Tensor) -> fused.Tensor:
 
 
 class _Recipe(NamedTuple):
-    """What shapes, strides and dtypes decide of a call.  count: rows of the table, one a position."""
+    """What shapes, strides and dtypes decide of a call.
+
+    n_rows: rows of the table, one a position.  reaches: bytes from the first element of each tensor to the end of its last.
+    """
 
     job: fused.Job
-    count: int
+    n_rows: int
+    reaches: tuple[int, ...]
 
 
-def apply_fast(call: Call, store: TableStore, q: Any, k: Any, positions: Any, offset: Any, in_place: bool) -> Any:
+def apply_fast(
+    call: Call,
+    store: TableStore,
+    q: Any,
+    k: Any,
+    positions: Any,
+    k_positions: Any,
+    offset: Any,
+    role: str,
+    in_place: bool,
+) -> Any:
     """Return what `apply` returns for the calls that models make most, or None for all others.
 
     It takes q and k of one dtype on a CPU, int64 positions there or none and one offset, exact angles, and no gradient.
@@ -78,8 +93,8 @@ def apply_fast(call: Call, store: TableStore, q: Any, k: Any, positions: Any, of
     results = given if in_place else tuple(torch.empty_like(x) for x in given)
     layouts = tuple((x.dtype, x.shape, x.stride(), y.stride()) for x, y in zip(given, results, strict=True))
     recipe = _recipe(call, in_place, layouts, getattr(positions, "shape", None))
-    tables = None if recipe is None else _tables(call.plan, store, positions, offset, recipe.count)
-    if recipe is None or tables is None:
+    tables = None if recipe is None else _tables(call.plan, store, positions, offset, recipe.n_rows)
+    if recipe is None or tables is None or (in_place and not _apart(given, recipe.reaches)):
         return None
     cos, sin, _ = tables
     addresses = [(x.data_ptr(), y.data_ptr(), cos, sin) for x, y in zip(given, results, strict=True)]
@@ -136,7 +151,7 @@ def _recipe(call: Call, in_place: bool, layouts: tuple[Any, ...], positions: tup
         if positions is None:
             call.check_positions_given()
             positions = (call.length(layouts[0][1]),)
-        places = positions[1:] if plan.n_axes > 1 else positions
+        places: tuple[Any, ...] = tuple(positions[1:] if plan.n_axes > 1 else positions)
         rows = {letters.token_letter: places[-1], "b": places[0] if len(places) == 2 else 1}
         for _, shape, strides, y_strides in layouts:
             call.check_tensor("x", shape, form)
@@ -148,12 +163,25 @@ def _recipe(call: Call, in_place: bool, layouts: tuple[Any, ...], positions: tup
             )
             x = fused.Strides(tuple(shape), strides)
             parts.append(fused.Part(x, fused.Strides(tuple(shape), y_strides), table, in_place))
+            if in_place and overlaps_itself(shape, strides):
+                return None
         if len(layouts) == 2:
             check_pair(letters, layouts[0][1], layouts[1][1])
     except (RopeError, IndexError):
         return None
     job = fused.prepare(plan, form, tuple(parts))
-    return None if job is None else _Recipe(job, math.prod(places))
+    if job is None:
+        return None
+    reaches = [1 + sum((n - 1) * step for n, step in zip(shape, steps, strict=True)) for _, shape, steps, _ in layouts]
+    return _Recipe(job, math.prod(places), tuple(dtype.itemsize * reach for reach in reaches))
+
+
+def _apart(tensors: Sequence[Tensor], reaches: Sequence[int]) -> bool:
+    """Return whether tensors may be written: none is of an inference mode that is over, and they surely do not overlap."""
+    if any(x.is_inference() for x in tensors) and not torch.is_inference_mode_enabled():
+        return False
+    spans = sorted((x.data_ptr(), reach) for x, reach in zip(tensors, reaches, strict=True))
+    return all(start + reach <= after for (start, reach), (after, _) in pairwise(spans))
 
 
 def _plain(x: Any) -> bool:

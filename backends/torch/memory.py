@@ -38,6 +38,6 @@ def share_memory(q: Tensor, k: Tensor) -> bool:
     if recording() or q.numel() == 0 or k.numel() == 0 or q.device != k.device:
         return False
     try:
-        return np.shares_memory(np.asarray(_Memory(q)), np.asarray(_Memory(k)), max_work=1_000_000)
+        return np.shares_memory(np.asarray(_Memory(q)), np.asarray(_Memory(k)), max_work=1_000_000)  # type: ignore[arg-type]  # NumPy's stubs know two of its values
     except np.exceptions.TooHardError:
         return True

@@ -11,14 +11,14 @@ from ropecore.plan import RotaryPlan
 from ropecore.read import read_config
 
 
-class _Tables(nn.Module):
+class _Tables(nn.Module):  # type: ignore[misc]
     """A rotary module of transformers' kind: (x, position_ids) -> cos, sin in layout full_concat, in the dtype of x."""
 
     def __init__(self, plan: RotaryPlan, precision: str) -> None:
         super().__init__()
         self.plan, self.precision = plan, precision
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def forward(self, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         from . import cos_sin
 
@@ -41,8 +41,8 @@ def replace_rotary(model: nn.Module, plan: RotaryPlan | None = None, precision: 
         raise RopeError("model", names, "must have one rotary module with inv_freq", cure, "R-8.1")
     name, old = found[0]
     plan = _plan(model, old, precision) if plan is None else plan
-    if 2 * len(old.inv_freq) != plan.rotary_dim or plan.n_axes != 1:  # type: ignore[arg-type]
-        reason = f"has {plan.n_pairs} pairs and {plan.n_axes} axes, and the module {len(old.inv_freq)} frequencies"  # type: ignore[arg-type]
+    if 2 * len(old.inv_freq) != plan.rotary_dim or plan.n_axes != 1:
+        reason = f"has {plan.n_pairs} pairs and {plan.n_axes} axes, and the module {len(old.inv_freq)} frequencies"
         raise RopeError("plan", plan, reason, rule="R-12.7")
     parent = model.get_submodule(name.rpartition(".")[0])
     last = name.rpartition(".")[2]
@@ -58,5 +58,8 @@ def _plan(model: nn.Module, module: Any, precision: str) -> RotaryPlan:
     if getattr(module, "rope_type", "default") in ("dynamic", "longrope"):
         cure = "Give plan=, made for one length."
         raise RopeError("model", module.rope_type, "its frequencies change with the length of the input", cure, "R-5.4")
-    plan = read_config(config).plan()
+    rope = read_config(config)
+    if rope is None:
+        raise RopeError("model", type(model).__name__, "its layers do not rotate", rule="R-12.6")
+    plan = rope.plan()
     return plan.with_frequencies(module.inv_freq.double().cpu().numpy()) if precision == "float32" else plan

@@ -77,7 +77,8 @@ class _Float32:
     """The float32 class, by the same functions."""
 
     capabilities: ClassVar = {**capabilities, "angle": "float32"}
-    apply, cos_sin, rotate = map(staticmethod, (apply, cos_sin, rotate))
+    apply, apply_ = staticmethod(apply), staticmethod(apply_)
+    cos_sin, rotate = staticmethod(cos_sin), staticmethod(rotate)
 
 
 class _Views:
@@ -95,7 +96,9 @@ class _Compiled:
     capabilities: ClassVar = {
         **capabilities,
         "dtypes": ["float32"],
-        "not_applicable": dict.fromkeys(NOT_COMPILED, "compiling takes seconds a plan; the topic precision is compiled"),
+        "not_applicable": dict.fromkeys(
+            NOT_COMPILED, "compiling takes seconds a plan; the topic precision is compiled"
+        ),
     }
 
     @staticmethod

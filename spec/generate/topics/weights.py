@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ..cases import Case, weights
 from .common import PAIRINGS, config
 
-OTHER = dict(zip(PAIRINGS, reversed(PAIRINGS), strict=True))
+OTHER: dict[str, str] = dict(zip(PAIRINGS, reversed(PAIRINGS), strict=True))
 
 
 def cases() -> Iterator[Case]:
