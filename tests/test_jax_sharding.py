@@ -7,15 +7,30 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from test_jax import within
+
+import ropecore.backends.jax as rope
+from ropecore import Proportional, RopeConfig, RotaryPlan
 
 DEVICES = 8
 COLLECTIVES = ["all-gather", "all-reduce", "all-to-all", "collective-broadcast", "collective-permute", "reduce-scatter"]
 DIMENSIONS = ["batch", "heads", "sequence"]
-PLANS = ["half_split", "interleaved", "partial", "proportional", "scattered"]
+PLANS = {
+    "half_split": RopeConfig(head_dim=8, base=100.0, pairing="half_split").plan(),
+    "deinterleaving": RopeConfig(head_dim=8, base=100.0, pairing="interleaved", out_pairing="half_split").plan(),
+    "partial": RopeConfig(head_dim=8, base=100.0, pairing="interleaved", rotary_dim=4, lane_offset=4).plan(),
+    "proportional": RopeConfig(head_dim=8, base=100.0, pairing="half_split", scaling=Proportional(0.5)).plan(),
+    "scattered": RotaryPlan(8, np.array([[6, 1], [0, 3], [2, 7]]), np.array([1.0, -0.3, 0.1])),
+}
 WHERE = ["offset", "rows", "given", "given in shards"]
 SHAPE = (8, 8, 256, 8)  # large enough for tables to be written to memory (rotation.SMALL)
+X = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+P = np.random.default_rng(1).integers(-(2**31) + 1, 2**31, SHAPE[2]).astype(np.int32)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +80,7 @@ def test_eager_calls_keep_the_sharding(found: dict[str, Any], dimension: str) ->
 
 
 def test_shards_with_positions_of_their_own_make_the_whole(found: dict[str, Any]) -> None:
-    assert found["shard_map"] == {"collectives": [], "right": True}
+    assert found["shard_map"] == {"collectives": [], "kept": True, "right": True}
 
 
 def test_meshes_with_explicit_axes(found: dict[str, Any]) -> None:
@@ -79,98 +94,94 @@ def test_results_stay_on_the_device_of_x(found: dict[str, Any]) -> None:
 # ---- in the process with eight devices
 
 
-def main() -> dict[str, Any]:
-    import jax
-    import jax.numpy as jnp
-    from jax.sharding import AxisType, NamedSharding, PartitionSpec
-    from test_jax import within
+def placed(mesh: Mesh, dimension: str) -> jax.Array:
+    """X with one dimension in shards."""
+    spec = ["m" if name == dimension else None for name in (*DIMENSIONS, "lanes")]
+    return jax.device_put(X, NamedSharding(mesh, PartitionSpec(*spec)))
 
-    import ropecore.backends.jax as rope
-    from ropecore import Proportional, RopeConfig, RotaryPlan
 
-    plans = {
-        "half_split": RopeConfig(head_dim=8, base=100.0, pairing="half_split").plan(),
-        "interleaved": RopeConfig(head_dim=8, base=100.0, pairing="interleaved", out_pairing="half_split").plan(),
-        "partial": RopeConfig(head_dim=8, base=100.0, pairing="interleaved", rotary_dim=4, lane_offset=4).plan(),
-        "proportional": RopeConfig(head_dim=8, base=100.0, pairing="half_split", scaling=Proportional(0.5)).plan(),
-        "scattered": RotaryPlan(8, np.array([[6, 1], [0, 3], [2, 7]]), np.array([1.0, -0.3, 0.1])),
-    }
+def arguments(mesh: Mesh, where: str, dimension: str) -> tuple[dict[str, Any], np.ndarray]:
+    """The arguments of apply, and the positions that they mean."""
+    rows, count = np.arange(SHAPE[0]) * 1000, np.arange(SHAPE[2])
+    if where == "offset":
+        return {"offset": jnp.int32(1000)}, 1000 + count
+    if where == "rows":
+        return {"offset": jnp.asarray(rows)}, rows[:, None] + count
+    spec = PartitionSpec("m" if dimension == "sequence" and where == "given in shards" else None)
+    return {"positions": jax.device_put(P, NamedSharding(mesh, spec))}, P
+
+
+def compiled(
+    function: Callable[..., Any], x: jax.Array, plan: RotaryPlan, at: np.ndarray, **given: Any
+) -> dict[str, Any]:
+    """What is compiled for x, and whether it is the plan's rotation at these positions."""
+    program = jax.jit(function).lower(x, **given).compile()
+    return {"collectives": collectives(program)} | judged(program(x, **given), x, plan, at)
+
+
+def collectives(program: Any) -> list[str]:
+    return [name for name in COLLECTIVES if name in program.as_text()]
+
+
+def judged(y: jax.Array, x: jax.Array, plan: RotaryPlan, at: np.ndarray) -> dict[str, bool]:
+    return {"kept": y.sharding.is_equivalent_to(x.sharding, y.ndim), "right": within(plan, X, y, at)}
+
+
+def apply(plan: RotaryPlan) -> Callable[..., Any]:
+    return lambda x, **given: rope.apply(plan, x, **given)
+
+
+def gradient(plan: RotaryPlan) -> Callable[..., Any]:
+    """The gradient at -P: where A is 1, it is the rotation at P back from the lanes written."""
+    return lambda g: jax.vjp(lambda x: rope.apply(plan, x, positions=-P), g)[1](g)[0]
+
+
+def on_a_mesh() -> dict[str, Any]:
     mesh = jax.make_mesh((DEVICES,), ("m",), axis_types=(AxisType.Auto,))
-    whole = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
-    p = np.random.default_rng(1).integers(-(2**31) + 1, 2**31, SHAPE[2]).astype(np.int32)
-
-    def placed(dimension: str, mesh: Any = mesh) -> Any:
-        spec = [None] * 4
-        spec[DIMENSIONS.index(dimension)] = "m"
-        return jax.device_put(whole, NamedSharding(mesh, PartitionSpec(*spec)))
-
-    def arguments(where: str, dimension: str) -> tuple[dict[str, Any], Any]:
-        """The arguments of apply, and the positions that they mean."""
-        rows, count = np.arange(SHAPE[0]) * 1000, np.arange(SHAPE[2])
-        if where == "offset":
-            return {"offset": jnp.int32(1000)}, 1000 + count
-        if where == "rows":
-            return {"offset": jnp.asarray(rows)}, rows[:, None] + count
-        spec = PartitionSpec("m" if dimension == "sequence" and where == "given in shards" else None)
-        return {"positions": jax.device_put(p, NamedSharding(mesh, spec))}, p
-
-    def compiled(function: Callable[..., Any], x: Any, plan: RotaryPlan, at: Any, **given: Any) -> dict[str, Any]:
-        program = jax.jit(function).lower(x, **given).compile()
-        y, text = program(x, **given), program.as_text()
-        return {
-            "collectives": [name for name in COLLECTIVES if name in text],
-            "kept": y.sharding.is_equivalent_to(x.sharding, y.ndim),
-            "right": within(plan, whole, y, at),
-        }
-
-    seen: dict[str, Any] = {"devices": jax.device_count(), "compiled": {}, "gradient": {}, "eager": {}}
+    seen: dict[str, Any] = {"compiled": {}, "gradient": {}, "eager": {}}
     for dimension in DIMENSIONS:
-        x = placed(dimension)
-        for name, plan in plans.items():
-
-            def call(x: Any, plan: RotaryPlan = plan, **given: Any) -> Any:
-                return rope.apply(plan, x, **given)
-
+        x = placed(mesh, dimension)
+        for name, plan in PLANS.items():
             for where in WHERE:
-                given, at = arguments(where, dimension)
-                seen["compiled"][f"{dimension} {name} {where}"] = compiled(call, x, plan, at, **given)
-
-            def gradient(g: Any, plan: RotaryPlan = plan) -> Any:
-                return jax.vjp(lambda x: rope.apply(plan, x, positions=-p), g)[1](g)[0]
-
-            back = plan.replace(lanes=plan.out, out_lanes=plan.lanes)  # at -p; A is 1
-            seen["gradient"][f"{dimension} {name}"] = compiled(gradient, x, back, p)
-        y = rope.apply(plans["half_split"], x, positions=p)
-        right = within(plans["half_split"], whole, y, p)
-        seen["eager"][dimension] = {"kept": y.sharding.is_equivalent_to(x.sharding, 4), "right": right}
-
-    x, plan, spec = placed("sequence"), plans["half_split"], PartitionSpec(None, None, "m", None)
-    rolled = jax.jit(lambda x: jnp.roll(x, 1, axis=2)).lower(x).compile().as_text()
-    seen["a roll along the shards"] = [name for name in COLLECTIVES if name in rolled]
-
-    def shard(x: Any, at: Any) -> Any:
-        return rope.apply(plan, x, positions=at)
-
-    local = jax.shard_map(shard, mesh=mesh, in_specs=(spec, PartitionSpec("m")), out_specs=spec)
-    seen["shard_map"] = compiled(lambda x, at: local(x, at), x, plan, p, at=p)
-    seen["shard_map"].pop("kept")
-
-    explicit = jax.make_mesh((DEVICES,), ("m",), axis_types=(AxisType.Explicit,))
-    with jax.set_mesh(explicit):
-        x = placed("batch", explicit)
-        y = jax.jit(shard)(x, p)
-        kept = jax.typeof(y).sharding.spec == jax.typeof(x).sharding.spec
-        seen["explicit"] = {"kept": kept, "right": within(plan, whole, y, p)}
-
-    third = jax.device_put(whole, jax.devices()[3])
-    elsewhere = jax.device_put(p, jax.devices()[5])
-    given = {"list": {"positions": p.tolist()}, "numpy": {"positions": p}, "offset": {"offset": 4}}
-    given["array of another device"] = {"positions": elsewhere}
-    seen["third device"] = {
-        name: [device.id for device in rope.apply(plan, third, **where).devices()] for name, where in given.items()
-    }
+                given, at = arguments(mesh, where, dimension)
+                seen["compiled"][f"{dimension} {name} {where}"] = compiled(apply(plan), x, plan, at, **given)
+            back = plan.replace(lanes=plan.out, out_lanes=plan.lanes)
+            seen["gradient"][f"{dimension} {name}"] = compiled(gradient(plan), x, back, P)
+        plan = PLANS["half_split"]
+        seen["eager"][dimension] = judged(rope.apply(plan, x, positions=P), x, plan, P)
+    x, spec = placed(mesh, "sequence"), PartitionSpec(None, None, "m", None)
+    seen["a roll along the shards"] = collectives(jax.jit(lambda x: jnp.roll(x, 1, axis=2)).lower(x).compile())
+    local = jax.shard_map(
+        lambda x, positions: rope.apply(plan, x, positions=positions),
+        mesh=mesh,
+        in_specs=(spec, PartitionSpec("m")),
+        out_specs=spec,
+    )
+    seen["shard_map"] = compiled(lambda x, **given: local(x, given["positions"]), x, plan, P, positions=P)
     return seen
 
 
+def on_an_explicit_mesh() -> dict[str, bool]:
+    mesh, plan = jax.make_mesh((DEVICES,), ("m",), axis_types=(AxisType.Explicit,)), PLANS["half_split"]
+    with jax.set_mesh(mesh):
+        x = placed(mesh, "batch")
+        return judged(jax.jit(apply(plan))(x, positions=P), x, plan, P)
+
+
+def on_the_third_device() -> dict[str, list[int]]:
+    x = jax.device_put(X, jax.devices()[3])
+    given: dict[str, dict[str, Any]] = {
+        "list": {"positions": P.tolist()},
+        "numpy": {"positions": P},
+        "array of another device": {"positions": jax.device_put(P, jax.devices()[5])},
+        "offset": {"offset": 4},
+    }
+    return {
+        name: [device.id for device in rope.apply(PLANS["half_split"], x, **where).devices()]
+        for name, where in given.items()
+    }
+
+
 if __name__ == "__main__":
-    print(json.dumps(main()))
+    seen = {"devices": jax.device_count(), **on_a_mesh()}
+    print(json.dumps({**seen, "explicit": on_an_explicit_mesh(), "third device": on_the_third_device()}))

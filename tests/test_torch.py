@@ -366,6 +366,12 @@ def test_in_place_in_a_graph_of_gradients() -> None:
 # ---- state
 
 
+@pytest.fixture
+def torchs_own_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the kernels of the extra "fast", which share a table of their own kind (tests/test_fused.py)."""
+    monkeypatch.setattr("ropecore.backends.fused.available", lambda form="float32": False)
+
+
 class _Watch(TorchDispatchMode):
     """A mode of somebody's own: torch calls it for each operation."""
 
@@ -383,6 +389,7 @@ class _Attention(torch.nn.Module):
         return q + k
 
 
+@pytest.mark.usefixtures("torchs_own_operations")
 def test_a_model_of_28_layers_holds_one_table() -> None:
     TABLES.clear()
     config = RopeConfig(head_dim=8, base=100.0, pairing="half_split")
@@ -399,6 +406,7 @@ def test_a_model_of_28_layers_holds_one_table() -> None:
     assert not [t for t in gc.get_objects() if type(t) is torch.Tensor and t.shape == (4321, 4)]
 
 
+@pytest.mark.usefixtures("torchs_own_operations")
 def test_the_store_knows_everything_that_changes_a_table() -> None:
     TABLES.clear()
     x = tensor(1, 1, 4, 8)
@@ -420,6 +428,7 @@ def test_the_store_knows_everything_that_changes_a_table() -> None:
     assert len(TABLES) == len(calls)
 
 
+@pytest.mark.usefixtures("torchs_own_operations")
 def test_threads_share_one_table() -> None:
     TABLES.clear()
     x, results = tensor(1, 2, 64, 8), []
@@ -434,6 +443,7 @@ def test_threads_share_one_table() -> None:
     assert len(TABLES) == 1
 
 
+@pytest.mark.usefixtures("torchs_own_operations")
 def test_a_table_made_in_inference_mode_serves_training() -> None:
     TABLES.clear()
     x = tensor(1, 2, 6, 8)
@@ -448,6 +458,7 @@ def test_a_table_made_in_inference_mode_serves_training() -> None:
     assert leaf.grad is not None
 
 
+@pytest.mark.usefixtures("torchs_own_operations")
 def test_graphs_neither_read_nor_write_the_store() -> None:
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.proxy_tensor import make_fx

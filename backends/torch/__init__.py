@@ -169,7 +169,8 @@ class RotaryEmbedding(torch.nn.Module):  # type: ignore[misc]
     ) -> Any:
         """Return `apply(plan, q, k, ..)`."""
         call = Call(self.plan, self.tensor_format, self.precision, self.compute)
-        return _apply(call, q, k, positions, k_positions, offset, role, in_place=False)
+        done = apply_fast(call, TABLES, q, k, positions, k_positions, offset, role, in_place=False)
+        return _apply(call, q, k, positions, k_positions, offset, role, in_place=False) if done is None else done
 
     def extra_repr(self) -> str:
         """Return what print(model) shows."""

@@ -20,6 +20,7 @@ from .. import fused
 from .constants import recording
 
 SHORTEST_TABLE, LONGEST_TABLE = 1 << 9, 1 << 17  # positions
+LARGE = 1 << 22  # bytes
 _FORMS = {
     torch.float32: "float32",
     torch.float64: "float64",
@@ -37,9 +38,7 @@ def turned_fast(
     gradients that autograd must see, other devices and subclasses, and tables of another dtype than R-10.4 computes in.
     """
     wide = torch.float64 if x.dtype is torch.float64 else torch.float32
-    if recording() or not fused.available() or forward_ad._current_level >= 0 or not _plain(x):
-        return None
-    if not all(_plain(table) and table.dtype is wide for table in (cos, sin)):
+    if not _plain_call(x, cos, sin) or not fused.available() or not cos.dtype is sin.dtype is wide:
         return None
     y = x if in_place else torch.empty_like(x)
     found = (_of(x), _of(y), _of(cos), _of(sin))
@@ -48,6 +47,16 @@ def turned_fast(
     if in_place:
         _written([y])
     return y
+
+
+def in_blocks(x: Tensor, cos: Tensor, sin: Tensor) -> bool:
+    """Return whether torch's operations had better run on pieces of x: an eager call on a large tensor of the host's."""
+    return _plain_call(x, cos, sin) and x.nbytes >= LARGE and x.ndim > 1
+
+
+def _plain_call(*tensors: Tensor) -> bool:
+    """Return whether a call is eager, and all its tensors are plain."""
+    return not recording() and forward_ad._current_level < 0 and all(map(_plain, tensors))
 
 
 def _of(x: Tensor) -> fused.Tensor:
@@ -84,10 +93,13 @@ def apply_fast(
     given = (q,) if k is OMITTED else (q, k)
     if (
         type(offset) is not int
+        or k_positions is not None
+        or role not in ("q", "k")
         or not (positions is None or type(positions) is Tensor)
         or recording()
         or forward_ad._current_level >= 0
         or not all(_plain(x) for x in given)
+        or not fused.available()
     ):
         return None
     results = given if in_place else tuple(torch.empty_like(x) for x in given)
