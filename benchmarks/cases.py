@@ -98,7 +98,7 @@ def _hf_tables(tokens: int, dtype: str, pairing: str = "half_split") -> tuple[An
     """Return cos and sin as transformers' model makes them once a step: (1, s, d), in the dtype of the model."""
     torch = _torch()
     cos, sin = _adapter().cos_sin(plan_of(pairing), torch.arange(tokens))
-    return tuple(torch.cat([table, table], -1)[None].to(getattr(torch, dtype)) for table in (cos, sin))  # type: ignore[return-value]
+    return tuple(torch.cat([table, table], -1)[None].to(getattr(torch, dtype)) for table in (cos, sin))
 
 
 def in_place_against_mul(pairing: str, dtype: str, length: int | None = None) -> Callable[[int], Pair]:
@@ -189,14 +189,29 @@ def without_kernels() -> Iterator[None]:
 
 
 def transformers_against_plain(tokens: int) -> Pair:
-    """transformers eager against ropecore without its kernels."""
-    pair = transformers_against("fresh", "float32")(tokens)
+    """transformers eager against ropecore without its kernels, into memory that is there already: in place."""
+    pair = transformers_against("in_place", "float32")(tokens)
 
     def ours() -> None:
         with without_kernels():
             pair.call_b()
 
     return Pair(pair.a, "ropecore without Numba", pair.call_a, ours)
+
+
+def memory(dtype: str, length: int) -> Callable[[int], Pair]:
+    """What memory allows: a copy into memory that is there against mul_(1), both of q and k."""
+
+    def make(tokens: int) -> Pair:
+        _torch()
+        q, k = _q_and_k(min(length, 64 * tokens), dtype)
+        to_q, to_k = q.clone(), k.clone()
+        return Pair(
+            "copy_", "mul_(1)", lambda: (to_q.copy_(q), to_k.copy_(k)), lambda: (q.mul_(1), k.mul_(1)),
+            n_bytes=2 * (q.nbytes + k.nbytes),
+        )  # fmt: skip
+
+    return make
 
 
 def numpy_naive(tokens: int) -> Pair:
@@ -477,6 +492,7 @@ def all_cases() -> list[Case]:
         *(Case(f"length/{n}", in_place_against_mul("half_split", "float32", n), 1.3)
           for n in (256, 1024, 4096, 16384, 65536, 131072)),
         *(Case(f"length/{n}", in_place_against_mul("half_split", "float32", n)) for n in (1, 16)),
+        *(Case(f"limits/{n}/{dtype}", memory(dtype, n)) for n in (4096, 131072) for dtype in ("float32", "bfloat16")),
         Case("tables/numpy", tables("numpy")),
         Case("tables/torch", tables("torch")),
         Case("partial/half_split", partial_rotation("half_split")),

@@ -192,8 +192,17 @@ def test_learned_tables_get_a_gradient() -> None:
                 return rope.rotate(PLAN, x, jnp.cos(angle), jnp.sin(angle))
 
             check_grads(own, (x, jnp.array([1.0, 0.5, 0.1])), order=1, modes=("fwd", "rev"))
-    real = PLAN.replace(axis_kinds=("real",))
-    assert not jax.grad(lambda p: rope.apply(real, tensor(1, 1, 4, 8), positions=p).sum())(jnp.arange(4.0)).any()
+
+
+@pytest.mark.parametrize("precision", ["exact", "float32"])
+def test_coordinates_get_no_gradient(precision: str) -> None:
+    real, x, p = PLAN.replace(axis_kinds=("real",)), tensor(1, 1, 4, 8), jnp.arange(4.0)
+
+    def loss(p: jax.Array) -> jax.Array:
+        return rope.apply(real, x, positions=p, precision=precision).sum()
+
+    assert not jax.grad(loss)(p).any()
+    assert not jax.jvp(loss, (p,), (p + 1,))[1].any()
 
 
 def test_checkpointed_layers() -> None:

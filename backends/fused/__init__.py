@@ -11,7 +11,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,14 @@ def available(form: str = "float32") -> bool:
     return bool(binding.get_host_cpu_features().get("f16c"))
 
 
+@lru_cache(maxsize=1)
+def _kernels() -> Any:
+    """Return the module of the kernels, which imports Numba."""
+    from . import kernels
+
+    return kernels
+
+
 class Tensor(NamedTuple):
     """Where a tensor lies: the address of its first element, its shape, and its strides in elements."""
 
@@ -65,15 +73,13 @@ def prepare(
 
 def run(job: Job, addresses: Sequence[tuple[int, int, int, int]], threads: int | None = None) -> None:
     """Rotate: addresses are those of x, y, cos and sin for each part of the job; y is x to rotate in place."""
-    from .kernels import rotation
-
     numbers = (ctypes.c_int64 * (HEADER + 2 * PART)).from_buffer_copy(job.numbers)
     for p, (x, y, cos, sin) in enumerate(addresses):
         at = HEADER + PART * p
         numbers[at + X], numbers[at + Y], numbers[at + COS], numbers[at + SIN] = x, y, cos, sin
     threads = team.size(job.n_bytes, threads)
     numbers[CHUNKS] = team.chunks(job.n_bytes, threads)
-    kernel = rotation(job.form, job.read, job.write)
+    kernel = _kernels().rotation(job.form, job.read, job.write)
     team.run(kernel.call, kernel.address, ctypes.addressof(numbers), threads)
 
 
@@ -111,16 +117,15 @@ def fill(
     positions: the address of contiguous int64, (n_axes, count) where the plan has several axes.  cos, sin: addresses.
     The bits are those of `precision.cos_sin_of_phase`, times float32(factor).  For plans on integer axes.  Rule R-10.2.
     """
-    from .kernels import COUNT, FACTOR, OUT_COS, OUT_SIN, POSITIONS, tables
-
+    at = _kernels()
     template, _ = _table_job(plan)
     numbers = (ctypes.c_int64 * (HEADER + PART)).from_buffer_copy(template)
     n_bytes = TABLE_COST * count * plan.n_pairs
     threads = team.size(n_bytes, threads)
-    numbers[CHUNKS], numbers[COUNT] = team.chunks(n_bytes, threads), count
-    numbers[POSITIONS], numbers[OUT_COS], numbers[OUT_SIN] = positions, cos, sin
-    ctypes.c_float.from_buffer(numbers, 8 * FACTOR).value = factor
-    kernel = tables()
+    numbers[CHUNKS], numbers[at.COUNT] = team.chunks(n_bytes, threads), count
+    numbers[at.POSITIONS], numbers[at.OUT_COS], numbers[at.OUT_SIN] = positions, cos, sin
+    ctypes.c_float.from_buffer(numbers, 8 * at.FACTOR).value = factor
+    kernel = at.tables()
     team.run(kernel.call, kernel.address, ctypes.addressof(numbers), threads)
     return not numbers[FLAG]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 WORTH_WAKING = 1 << 17  # bytes read and written: below, a team takes longer to wake than the work
 WORTH_STARTING = 1 << 20  # the same for Python threads, which take some 30 microseconds
-CHUNK_BYTES = 1 << 20  # of large work
+CHUNK_BYTES = 1 << 23  # of large work
 CHUNKS_A_THREAD = 16
 
 Address = int

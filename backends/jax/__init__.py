@@ -156,8 +156,7 @@ class RotaryEmbedding:
 @lru_cache(maxsize=512)
 def _lanes(plan: RotaryPlan) -> tuple[Lanes, Lanes]:
     """Return the lanes read and written of each row, in a form that is static under jit."""
-    lanes, out_lanes = (tuple((int(a), int(b)) for a, b in pairs) for pairs in (plan.lanes, plan.out))
-    return lanes, out_lanes
+    return tuple(map(tuple, plan.lanes.tolist())), tuple(map(tuple, plan.out.tolist()))
 
 
 def _check_tensor(call: Call, argument: str, x: Any) -> str:
@@ -181,9 +180,8 @@ def _is_read(values: Any) -> bool:
     """Return whether the host sees values: they are not traced, and on no other device (R-7.1)."""
     if isinstance(values, list):
         return all(map(_is_read, values))
-    if not isinstance(values, jax.Array):
-        return True
-    return not isinstance(values, jax.core.Tracer) and {device.platform for device in values.devices()} == {"cpu"}
+    traced = isinstance(values, jax.core.Tracer)
+    return not traced and (not isinstance(values, jax.Array) or {each.platform for each in values.devices()} == {"cpu"})
 
 
 def _as_array(plan: RotaryPlan, positions: Any) -> Any:
@@ -214,8 +212,7 @@ def _columns(plan: RotaryPlan, positions: Any) -> tuple[Array, ...]:
         columns = list(positions) if _shape(positions)[:1] == (plan.n_axes,) else []
     if len({column.shape for column in columns}) != 1:
         cure = "For text use ropecore.text_positions(ids, n_axes)."
-        reason = f"must have {plan.n_axes} axes of one shape first"
-        raise RopeError("positions", _shape(positions), reason, cure, "R-7.3")
+        raise RopeError("positions", _shape(positions), f"needs {plan.n_axes} axes of one shape first", cure, "R-7.3")
     if not _is_read(columns):
         return tuple(_column(p, real) for p, real in zip(columns, plan.real_axes, strict=True))
     seen = split_axes(plan, columns if plan.n_axes > 1 else positions)

@@ -213,6 +213,4 @@ def _plain(x: Any) -> bool:
 
 def _written(tensors: Sequence[Tensor]) -> None:
     """Tell autograd that these tensors were changed in place, as an operation of torch's own would."""
-    for x in tensors:
-        if not x.is_inference():
-            torch.autograd.graph.increment_version(x)
+    torch.autograd.graph.increment_version(tensors)  # those of an inference mode have none

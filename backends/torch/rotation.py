@@ -9,11 +9,9 @@ from torch import Tensor
 
 from ropecore.plan import RotaryPlan
 
-from ..fused.blocks import blocks, part_of
+from .blocks import turn_in_blocks
 from .constants import constant, regular_lanes
 from .fast import in_blocks, turned_fast
-
-BLOCK_BYTES = 1 << 20  # of x; the operations make temporaries of the same size
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,8 +49,8 @@ def turn_(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan) -> Tensor:
     """Rotate x in place: both lanes of a pair are computed before either is written."""
     if (done := turned_fast(x, cos, sin, plan, "lanes", "out_lanes", in_place=True)) is not None:
         return done
-    if in_blocks(x, cos, sin):
-        return _turn_in_blocks(x, x, cos, sin, plan, "lanes", "out_lanes")
+    if (regular := _regular(x, cos, sin, plan, "lanes", "out_lanes")) is not None:
+        return turn_in_blocks(x, x, cos, sin, *regular)
     turned, lanes = _pairs(x, cos, sin, plan, "lanes"), _lanes(plan, "out_lanes", x)
     x[..., lanes[0]], x[..., lanes[1]] = turned
     return x
@@ -89,8 +87,8 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, w
     """Return x with its pairs turned; recorded graphs take operations without side effects, which vmap and export can take."""
     if (done := turned_fast(x, cos, sin, plan, reads, writes)) is not None:
         return done
-    if in_blocks(x, cos, sin):
-        return _turn_in_blocks(x, torch.empty_like(x), cos, sin, plan, reads, writes)
+    if (regular := _regular(x, cos, sin, plan, reads, writes)) is not None:
+        return turn_in_blocks(x, torch.empty_like(x), cos, sin, *regular)
     turned, lanes = _pairs(x, cos, sin, plan, reads), regular_lanes(plan, writes)
     if lanes is None or lanes[2] == "apart":
         return x.index_copy(-1, constant(plan, writes, x.device).flatten(), torch.cat(turned, -1))
@@ -104,18 +102,12 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, w
     return torch.cat([x[..., :start], block, x[..., stop:]], -1)
 
 
-def _turn_in_blocks(
-    x: Tensor, y: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str
-) -> Tensor:
-    """Write x with its pairs turned to y, which may be x, in pieces whose temporaries stay in a cache."""
-    lanes = _lanes(plan, writes, x)
-    for at in blocks(tuple(x.shape), x.element_size(), BLOCK_BYTES):
-        turned = _pairs(x[at], part_of(cos, at), part_of(sin, at), plan, reads)
-        if y is not x and plan.rotary_dim < plan.head_dim:
-            y[at] = x[at]
-        part = y[at]
-        part[..., lanes[0]], part[..., lanes[1]] = turned
-    return y
+def _regular(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str) -> Any:
+    """Return the lanes read and written, as pairs of slices, of a call that had better run on pieces of x; else None."""
+    if not in_blocks(x, cos, sin):
+        return None
+    found = regular_lanes(plan, reads), regular_lanes(plan, writes)
+    return None if None in found or not plan.n_pairs else tuple(lanes[:2] for lanes in found if lanes)
 
 
 def _pairs(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str) -> tuple[Tensor, Tensor]:

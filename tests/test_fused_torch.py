@@ -1,0 +1,117 @@
+"""The one-pass kernels behind the torch adapter: the same bits as its operations, and what autograd must know."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("numba")
+
+from ropecore import RopeConfig, RopeError  # noqa: E402
+from ropecore.backends import fused  # noqa: E402
+from ropecore.backends import torch as rope  # noqa: E402
+
+PLANS = [
+    RopeConfig(head_dim=80, base=1e4, pairing="half_split").plan(),
+    RopeConfig(head_dim=64, base=1e4, pairing="interleaved", rotary_dim=24).plan(),
+    RopeConfig(head_dim=32, base=1e4, pairing="interleaved", out_pairing="half_split", attention_factor=1.5).plan(),
+]
+DTYPES = ["float32", "float64", "float16", "bfloat16"]
+
+
+@pytest.fixture
+def operations(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A way to call without the kernels."""
+
+    def call(function: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(fused, "available", lambda form="float32": False)
+            return function()
+
+    return call
+
+
+def pair(plan: Any, dtype: str, length: int = 7, batch: int = 2) -> tuple[Any, Any]:
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(batch, 4, length, plan.head_dim, generator=generator)
+    return q.to(getattr(torch, dtype)), q[:, :2].neg().to(getattr(torch, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("plan", PLANS, ids=["half_split", "partial", "deinterleaving"])
+def test_the_bits_are_those_of_the_operations(plan: Any, dtype: str, operations: Any) -> None:
+    q, k = pair(plan, dtype)
+    ids = torch.tensor([[5, 0, 2**31 - 1, -7, 1, 2, 3], [0, 1, 2, 3, 4, 5, 6]])
+    for where in (
+        {},
+        {"offset": 131_000},
+        {"offset": 2**30},
+        {"positions": ids},
+        {"positions": ids[0]},
+        {"positions": ids[:1]},
+    ):
+        want = operations(lambda where=where: rope.apply(plan, q, k, **where))
+        copies = q.clone(), k.clone()
+        for got in (rope.apply(plan, q, k, **where), rope.apply_(plan, *copies, **where)):
+            assert all(torch.equal(one, other) for one, other in zip(got, want, strict=True))
+    turned = operations(lambda: rope.apply(plan, q.transpose(1, 2), tensor_format="bshd"))
+    assert torch.equal(rope.apply(plan, q.transpose(1, 2), tensor_format="bshd"), turned)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_large_tensors_in_blocks_without_the_kernels(dtype: str, operations: Any) -> None:
+    for plan in PLANS:
+        q, _ = pair(plan, dtype, length=2100, batch=8)
+        want = rope.apply(plan, q)
+        assert torch.equal(operations(lambda plan=plan, q=q: rope.apply(plan, q)), want)
+        assert torch.equal(operations(lambda plan=plan, q=q: rope.apply_(plan, q.clone())), want)
+
+
+def test_the_gradient_has_the_same_bits(operations: Any) -> None:
+    for plan in PLANS:
+        q = pair(plan, "float32")[0].requires_grad_()
+
+        def gradient(plan: Any = plan, q: Any = q) -> Any:
+            return torch.autograd.grad(rope.apply(plan, q, offset=9), q, torch.ones_like(q))[0]
+
+        assert torch.equal(gradient(), operations(gradient))
+
+
+def test_autograd_knows_of_a_change_in_place() -> None:
+    weight = torch.ones(80, requires_grad=True)
+    q, _ = pair(PLANS[0], "float32")
+    product = q * weight  # keeps q
+    rope.apply_(PLANS[0], q)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.sum().backward()
+
+
+def test_what_is_wrong_is_still_refused() -> None:
+    q, k = pair(PLANS[0], "float32")
+    both = torch.cat([q, k], 1)
+    for call in (
+        lambda: rope.apply(PLANS[0], q, k, positions=torch.tensor([0, 1, 2**31, 3, 4, 5, 6])),
+        lambda: rope.apply(PLANS[0], q, k, positions=torch.arange(6)),
+        lambda: rope.apply(PLANS[0], q, k, offset=2**31 - 3),
+        lambda: rope.apply(PLANS[0], q[..., :64], k),
+        lambda: rope.apply_(PLANS[0], both[:, :4], both[:, 3:]),
+        lambda: rope.apply_(PLANS[0], q[:1].expand(3, -1, -1, -1)),
+    ):
+        with pytest.raises(RopeError):
+            call()
+    parts = both[:, :4], both[:, 4:]
+    want = rope.apply(PLANS[0], *parts)
+    assert all(map(torch.equal, rope.apply_(PLANS[0], *parts), want))  # views of one tensor that do not overlap
+
+
+def test_threads_do_not_change_bits() -> None:
+    q, k = pair(PLANS[0], "bfloat16", length=900)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(rope.apply(PLANS[0], q, k))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for result in results for one, other in zip(result, results[0], strict=True))
