@@ -14,6 +14,10 @@ from benchmarks.cases import Case, Pair, all_cases
 from benchmarks.timing import Timing, compare
 
 
+def never(tokens: int) -> Pair:
+    raise AssertionError(f"made for {tokens} tokens")
+
+
 def test_calls_are_timed_in_turn() -> None:
     calls: list[str] = []
     timing = compare(lambda: calls.append("a"), lambda: calls.append("b"), pairs=3, calls=2)
@@ -31,9 +35,9 @@ def test_ratios_are_of_medians() -> None:
 
 
 def test_limits_are_upper_or_lower() -> None:
-    assert Case("x", lambda _: pytest.fail(), 1.2).met(1.1)
-    assert not Case("x", lambda _: pytest.fail(), 10, at_least=True).met(9.0)
-    assert Case("x", lambda _: pytest.fail()).met(9.0) is None
+    assert Case("x", never, 1.2).met(1.1)
+    assert not Case("x", never, 10, at_least=True).met(9.0)
+    assert Case("x", never).met(9.0) is None
 
 
 def test_names_are_unique() -> None:
@@ -42,7 +46,7 @@ def test_names_are_unique() -> None:
 
 
 def test_a_page_says_what_was_left_out() -> None:
-    case = Case("peers/other", lambda _: pytest.fail(), 1.5)
+    case = Case("peers/other", never, 1.5)
     pair = Pair("ours", "theirs", lambda: None, lambda: None)
     results = [
         report.Result(case, None, None, "other is not installed"),
