@@ -4,6 +4,7 @@ import array_api_strict as xp
 import numpy as np
 import pytest
 
+import ropecore
 import ropecore.backends.array_api as rope
 import ropecore.backends.numpy as numpy_rope
 from ropecore import Damped, RopeConfig, RopeError, YaRN
@@ -58,6 +59,19 @@ def test_a_magnitude_is_within_the_model() -> None:
     y, exact = rope.apply(plan, xp.asarray(x), role="k"), numpy_rope.apply(plan, x.astype(float), role="k")
 
     assert np.allclose(rope.to_numpy(y), exact, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("centre", [0.5, 2.0**24 + 1, 2.0**31 - 100.25, -(2.0**31) + 100])
+def test_a_magnitude_far_from_0_is_within_the_model(centre: float) -> None:
+    """The distance to the centre is what float32 must hold, and not the position (R-10.6)."""
+    plan = RopeConfig(head_dim=8, base=100.0, pairing="half_split", scaling=Damped(0.1, centre=centre)).plan()
+    positions = int(centre) + np.array([-40, 0, 7, 39])
+    exact = ropecore.cos_sin(plan, positions, "k")
+    grown, tilt = np.hypot(*exact), 0.1 * np.abs(positions - centre)[:, None]
+    bound = grown * (1.2e-7 + (3 * tilt + 4) * 2.0**-24)
+
+    for table, truth in zip(rope.cos_sin(plan, xp.asarray(positions), "k"), exact, strict=True):
+        assert (np.abs(rope.to_numpy(table) - truth) <= bound).all()
 
 
 @pytest.mark.parametrize(

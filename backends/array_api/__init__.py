@@ -4,6 +4,7 @@ Arrays of every namespace that array-api-compat knows are rotated by that librar
 never changed in place.  The library needs 64-bit integers, and float32 or float64.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,7 +62,10 @@ def cos_sin(
         cos, sin = cos * plan.attention_factor, sin * plan.attention_factor
     if plan.log_magnitude is not None:
         log = _like(columns[0], plan.log_magnitude, xp.float32)
-        grown = xp.exp(sign * log * (to_float32(columns[0])[..., None] - plan.centre))
+        near = float(np.float32(plan.centre)) if plan.real_axes[0] else math.floor(plan.centre)
+        # the centre's near part first, in integers where positions are: float32 would round both, and not their difference
+        distance = to_float32(columns[0] - near) - (plan.centre - near)
+        grown = xp.exp(sign * log * distance[..., None])
         cos, sin = cos * grown, sin * grown
     return xp.astype(cos, getattr(xp, dtype)), xp.astype(sin, getattr(xp, dtype))
 

@@ -13,6 +13,7 @@ from ropecore import precision
 from ropecore.plan import RotaryPlan
 
 Array = Any
+Phase = Callable[..., Array]  # of positions on one axis
 
 _bits = lax.bitcast_convert_type
 
@@ -70,13 +71,7 @@ def make(columns: tuple[Array, ...], rows: Rows, real_axes: tuple[bool, ...], ex
     return (cos * factor).astype(dtype), (sin * factor).astype(dtype)
 
 
-def _phase(
-    columns: tuple[Array, ...],
-    rows: Rows,
-    real_axes: tuple[bool, ...],
-    integer: Callable[..., Array],
-    real: Callable[[Array, Array], Array],
-) -> Array:
+def _phase(columns: tuple[Array, ...], rows: Rows, real_axes: tuple[bool, ...], integer: Phase, real: Phase) -> Array:
     """Return the angle in turns of 2^-32 (uint32) or 2^-64 (uint64): axes add modulo one turn.  R-10.2"""
     each = zip(columns, real_axes, rows.turns, *rows.limbs, strict=True)
     return _sum(real(p, turns) if is_real else integer(p, *limbs) for p, is_real, turns, *limbs in each)
