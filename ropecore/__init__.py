@@ -6,6 +6,9 @@
 The rules are in rope.md; `ropecore.spec` has its golden vectors and `ropecore.conformance` runs them.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ropecore._version import __version__ as __version__
 from ropecore.attention import llama4_query_scale as llama4_query_scale
 from ropecore.attention import log_n_query_scale as log_n_query_scale
@@ -28,8 +31,6 @@ from ropecore.positions import dual_chunk_positions as dual_chunk_positions
 from ropecore.positions import mask_positions as mask_positions
 from ropecore.positions import packed_positions as packed_positions
 from ropecore.positions import text_positions as text_positions
-from ropecore.read import read_config as read_config
-from ropecore.read import read_configs as read_configs
 from ropecore.rotation import angles as angles
 from ropecore.rotation import cos_sin as cos_sin
 from ropecore.rotation import rotate as rotate
@@ -51,3 +52,19 @@ from ropecore.vision_positions import qwen3_vl_positions as qwen3_vl_positions
 from ropecore.vision_positions import vision_grid_positions as vision_grid_positions
 from ropecore.vision_positions import vision_token_types as vision_token_types
 from ropecore.weights import convert_pairing as convert_pairing
+
+if TYPE_CHECKING:
+    from ropecore.read import read_config as read_config
+    from ropecore.read import read_configs as read_configs
+
+_READERS = ("read_config", "read_configs")  # loaded when first asked for: they take as long to import as all the rest
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _READERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("ropecore.read"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_READERS})
