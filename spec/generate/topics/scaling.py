@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ..cases import Case, frequencies, rotate
+from ..cases import Case, frequencies, rotate, tables
 from .common import config, own, scaled
 
 
@@ -21,6 +21,32 @@ def cases() -> Iterator[Case]:
     yield from proportional()
     yield from xpos()
     yield from damped()
+
+
+# The distance to the centre is small and exact, and neither the position nor the centre is a float32: label, centre, positions, role
+FAR = (
+    (
+        "far_centre",
+        2.0**31 - 1000,
+        [2147482000, 2147482649, 2147483057, 2147483647],
+        "q",
+        "a centre near 2^31: the position minus the centre is what must be exact, before anything is rounded",
+    ),
+    (
+        "far_back_centre",
+        -(2.0**30),
+        [-1073742525, -1073741823, -1073741747, -1073741001],
+        "k",
+        "a centre at -2^30, and odd positions beside it",
+    ),
+    (
+        "far_half_centre",
+        2.0**24 + 0.5,
+        [16776997, 16777216, 16777217, 16777639],
+        "q",
+        "a centre between two positions above 2^24",
+    ),
+)
 
 
 def with_rule(
@@ -538,6 +564,10 @@ def xpos() -> Iterator[Case]:
     about = ("R-5.11 R-2.4", "M1 M32", "before the centre and after it")
     made = with_rule("xpos", {"scale_base": 16.0, "centre": 20.0})
     yield rotate("scaling/xpos/rotate_centre_k", made, about, x=[1, 2, 4, 8], positions=[-30, 0, 20, 75], role="k")
+    for label, centre, positions, role, comment in FAR:
+        about = ("R-5.11 R-2.4 R-10.5 R-10.6", "M39", comment)
+        made = with_rule("xpos", {"scale_base": 32.0, "centre": centre})
+        yield rotate(f"scaling/xpos/rotate_{label}_{role}", made, about, x=[1, 2, 4, 8], positions=positions, role=role)
     about = ("R-5.11 R-2.2 R-3.4", "M19", "lanes that pass through have no magnitude")
     made = with_rule("xpos", {"scale_base": 16.0}, rotary_dim=4)
     yield rotate("scaling/xpos/rotate_partial", made, about, x=[1, 2, 3, 8], positions=[0, 3, 90])
@@ -560,6 +590,12 @@ def damped() -> Iterator[Case]:
             positions=[0, 1, 40, 300],
             role=role,
         )
+    for label, centre, positions, role, comment in FAR:
+        about = ("R-5.12 R-2.4 R-10.5 R-10.6", "M39", comment)
+        made = with_rule("damped", {"rate": 0.0625, "centre": centre})
+        yield rotate(f"scaling/damped/rotate_{label}_{role}", made, about, x=[1, 2, 4, 8], positions=positions, role=role)
+        about = ("R-5.12 R-2.4 R-10.5 R-8.1", "M39", f"tables: {comment}")
+        yield tables(f"scaling/damped/tables_{label}_{role}", made, about, positions, role=role)
     about = ("R-5.12 R-2.4 R-2.5", "", "a pair that stands still, but fades: the magnitude keeps its row")
     made = own([1.0, 0.0, 0.25, 0.0], scaling=scaled("damped", rate=0.125, centre=4.0))
     yield rotate("scaling/damped/rotate_still", made, about, x=[1, 2, 3, 8], positions=[0, 4, 20])
