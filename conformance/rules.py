@@ -77,8 +77,9 @@ def positions(case: Case, target: Target, way: Way) -> None:
     if "data" in wanted:
         compare.exactly(np.asarray(found), wanted, case.data["builder"])
         return
+    parts = found if isinstance(found, Mapping) else found._asdict()
     for name, source in wanted.items():
-        compare.exactly(np.asarray(found[name]), source, name)
+        compare.exactly(np.asarray(parts[name]), source, name)
 
 
 def argument(value: Any) -> Any:

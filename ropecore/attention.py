@@ -1,4 +1,4 @@
-"""Rules of attention that go with a RoPE but are no rotation: factors on the scores or on queries (rope.md chapters 5 and 13).
+"""Rules of attention that go with a RoPE but are no rotation: factors on the scores or on queries (rope.md chapter 9).
 
 Each is a plain function; a model multiplies by its value beside the rotation.  None of them is part of a plan.
 """
@@ -39,7 +39,7 @@ def yarn_softmax_scale(factor: float, mscale_all_dim: float) -> float:
 
     ms(s, m)^2 with ms(s, m) = 1 if s <= 1, else 0.1 m ln(s) + 1; s = factor, m = mscale_all_dim.  0, or no such key, gives 1.
     It acts on scores beside the attention factor A of the plan, which acts on cos and sin: with mscale = mscale_all_dim A is 1.
-    Rule R-5.7; DeepSeek-V2's and V3's modeling files, `yarn_apply_mscale` of transformers.
+    Rule R-9.8; DeepSeek-V2's and V3's modeling files, `yarn_apply_mscale` of transformers.
     """
     s, m = number("factor", factor, above=0), number("mscale_all_dim", mscale_all_dim, at_least=0)
     if s <= 1:
@@ -51,7 +51,7 @@ def yarn_softmax_scale(factor: float, mscale_all_dim: float) -> float:
 def llama4_query_scale(positions: npt.ArrayLike, attn_scale: float = 0.1, floor_scale: int = 8192) -> FloatArray:
     """Return what Llama 4 multiplies queries by, in layers without RoPE, float64 of the shape of positions.
 
-    1 + attn_scale ln(1 + floor((p + 1) / floor_scale)), p = 0, 1, ..  From arXiv:2501.19399; `attn_temperature_tuning` in transformers.
+    1 + attn_scale ln(1 + floor((p + 1) / floor_scale)), p = 0, 1, ..  Rule R-9.7; arXiv:2501.19399, `attn_temperature_tuning` in transformers.
     (Programs compute it in float32, where p + 1 is rounded above 2^24.)
     """
     steps = (_forward("positions", positions) + 1) // integer("floor_scale", floor_scale, at_least=1)
@@ -62,7 +62,7 @@ def ministral_query_scale(positions: npt.ArrayLike, original_max_position: int, 
     """Return what Ministral 3 and Mistral 4 multiply queries by, in every layer after the rotation, float64 of the shape of positions.
 
     1 + beta ln(1 + floor(p / original_max_position)): Llama 4's rule without the 1 that is added to p.  beta is `llama_4_scaling_beta`
-    of `rope_parameters`; `get_llama_4_attn_scale` in transformers.
+    of `rope_parameters`.  Rule R-9.7; `get_llama_4_attn_scale` in transformers.
     """
     length = integer("original_max_position", original_max_position, at_least=1)
     return 1 + number("beta", beta) * np.log1p(_forward("positions", positions) // length)
@@ -71,7 +71,7 @@ def ministral_query_scale(positions: npt.ArrayLike, original_max_position: int, 
 def log_n_query_scale(positions: npt.ArrayLike, training_length: int) -> FloatArray:
     """Return the log-n factor of queries, float64 of the shape of positions: 1 up to the training length, then slowly more.
 
-    max(1, ln(p + 1) / ln(training_length)), as p + 1 keys are attended to.  Su Jianlin 2021, kexue.fm/archives/8823; `use_logn_attn` of
+    max(1, ln(p + 1) / ln(training_length)), as p + 1 keys are attended to.  Rule R-9.7; Su Jianlin 2021, kexue.fm/archives/8823; `use_logn_attn` of
     Qwen 1 and the ReRoPE of YaRN's repository.
     """
     length = integer("training_length", training_length, at_least=2)

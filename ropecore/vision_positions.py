@@ -71,7 +71,7 @@ def qwen2_vl_positions(
     next_position: where text goes on after a grid at p: "longest_side": p + max(h, w) / merge (transformers); "largest_id": one after
     the largest id so far (vLLM, SGLang, Qwen2.5-Omni).  They differ where a video lasts longer than it is wide.  `deltas` go by the
     largest id in both, as in all these programs.
-    RopeError if tokens and grids do not fit.  Rules R-7.3, R-7.6, R-7.7; `get_rope_index` of transformers' qwen2_vl.
+    RopeError if tokens and grids do not fit.  Rules R-7.6, R-7.7, R-7.9, R-7.10; `get_rope_index` of transformers' qwen2_vl.
     """
     images, videos = _grids("image_grids", image_grids, merge), _grids("video_grids", video_grids, merge)
     return _positions(types, images, videos, mask, next_position)
@@ -86,7 +86,7 @@ def qwen2_5_vl_positions(
 
     tokens_per_second: of the vision configuration (2 in released models).  second_per_grid: seconds from frame to frame, one a
     video (None: 1 each).  The product is float32, as in transformers and vLLM, so that truncation meets the same integers; as there, images
-    have no step.  Else as `qwen2_vl_positions`.  `get_rope_index` of transformers' qwen2_5_vl.
+    have no step.  Else as `qwen2_vl_positions`.  Rule R-7.9; `get_rope_index` of transformers' qwen2_5_vl.
     """
     images, videos = _grids("image_grids", image_grids, merge), _grids("video_grids", video_grids, merge)
     seconds = [1.0] * len(videos) if second_per_grid is None else list(second_per_grid)
@@ -143,7 +143,7 @@ def vision_grid_positions(grids: npt.ArrayLike, merge: int | Sequence[int] = 1, 
 
     grids: (m, 3), patches (t, h, w); n is the sum of t h w.  Patches come in merge order: the merge x merge patches of a token after
     each other, tokens in rows; merge 1 is raster order.  merge: one number, or one a grid.  Frames repeat the ids of the first.
-    Axes come first, as plans take them: the transpose of `vision_utils.get_vision_position_ids` in transformers.  Rule R-7.3.
+    Axes come first, as plans take them: the transpose of `vision_utils.get_vision_position_ids` in transformers.  Rules R-7.3, R-7.11.
     """
     sizes = _sizes("grids", grids)
     merges = list(merge) if isinstance(merge, (Sequence, np.ndarray)) else [merge] * len(sizes)

@@ -66,7 +66,7 @@ def convert_pairing(
 
     weight: an array of NumPy (ml_dtypes included), torch, JAX, CuPy or any array-API library; it is not changed.
     n_heads: heads of *this* tensor (a key projection has n_kv_heads); None: as many as fit.  It tells a packed tensor from a plain one.
-    RopeError if the plans are not one rotation on two sets of lanes, or the size does not fit.  Rules R-2.5, R-3.1 to R-3.4.
+    RopeError if the plans are not one rotation on two sets of lanes, or the size does not fit.  Rules R-3.7, R-3.8.
     """
     choice("kind", kind, KINDS)
     order = lane_order(plan_from, plan_to)
@@ -86,7 +86,7 @@ def lane_order(plan_from: RotaryPlan, plan_to: RotaryPlan) -> IntArray:
 
     Rows are matched by the bits of their frequencies and magnitudes; a row that turns the other way is the same row with its
     lanes exchanged.  Rows of equal frequency, and lanes in no row, keep their order.  Lanes written are free, as scores do not show
-    them.  RopeError if the rows do not match.  Rules R-2.5, R-3.3.
+    them.  RopeError if the rows do not match.  Rule R-3.7.
     """
     same = (
         ("head_dim", plan_from.head_dim, plan_to.head_dim),
@@ -187,7 +187,7 @@ def _outside(head_dim: int, lanes: IntArray) -> IntArray:
 def _refuse(difference: str, plan_to: RotaryPlan, cure: str = "") -> None:
     cure = cure or "Convert between pairings of one plan, for example plan_from.with_pairing('half_split')."
     reason = f"is not plan_from's rotation on other lanes: {difference}"
-    raise RopeError("plan_to", plan_to, reason, cure, "R-2.5")
+    raise RopeError("plan_to", plan_to, reason, cure, "R-3.7")
 
 
 def _take(weight: Any, order: IntArray, axis: int) -> Any:

@@ -7,7 +7,7 @@ from .cases import Case
 
 RULE = re.compile(r"^\*\*(R-\d+\.\d+)\*\*", re.MULTILINE)
 MARKER = re.compile(r"<!-- vectors (R-\d+\.\d+) -->\n(?:>.*\n<!-- end -->\n)?")
-NONE = "No vector: this rule is about the implementation."
+NONE = "No vector: an exact rotation does not show this rule."
 
 
 def rules(page: str) -> list[str]:

@@ -180,12 +180,16 @@ def builders() -> dict[str, Schema]:
     """Return the arguments of each builder of positions; their arrays are nested lists."""
     row = several(FINITE)
     ids: Schema = {"anyOf": [row, several(row), several(several(row))]}
+    grids = several(several(COUNT, minItems=3, maxItems=3))
     return {
         "text_positions": {"ids": ids, "n_axes": COUNT},
         "axes_first": {"ids": ids},
         "packed_positions": {"cu_seqlens": several(NATURAL)},
         "mask_positions": {"mask": several(several(exactly(0, 1)))},
         "dual_chunk_positions": {"positions": several(INTEGER), "chunk_length": COUNT, "local_length": NATURAL},
+        "qwen2_vl_positions": {"types": several(exactly(0, 1, 2)), "image_grids": grids, "video_grids": grids}
+        | {"merge": COUNT, "next_position": exactly("longest_side", "largest_id")},
+        "vision_grid_positions": {"grids": grids, "merge": COUNT, "temporal": exactly(True, False)},
     }
 
 

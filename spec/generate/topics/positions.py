@@ -187,6 +187,71 @@ def builders() -> Iterator[Case]:
     for label, last in (("grid", [[0, 0], [0, 1], [1, 0]]), ("rows", [[[0, 5, 1], [0, 5, 2]], [[3, 0, 0], [3, 0, 9]]])):
         about = ("R-7.3", "M77", "coordinates of each token, axes last, as vision towers have them")
         yield positions(f"positions/builders/axes_first_{label}", "axes_first", {"ids": last}, about, first(last))
+    yield from vision()
+
+
+def vision() -> Iterator[Case]:
+    """Yield positions on the axes t, h, w of images and videos (R-7.9 to R-7.11)."""
+    image, tall, video = [1, 4, 6], [1, 8, 4], [3, 4, 4]
+    given: tuple[tuple[str, list[tuple[int, list[int]] | int], str, str], ...] = (
+        ("image", [3, (1, image), 2], "longest_side", "text, an image of 2 x 3 tokens, text"),
+        ("image_first", [(1, tall), 2], "longest_side", "an image higher than wide, at position 0"),
+        ("images", [1, (1, image), (1, tall), 1], "longest_side", "two images with nothing between them"),
+        ("long_video", [2, (2, [5, 4, 4]), 3], "longest_side", "5 frames of 2 x 2: text goes on 2 after the start"),
+        ("long_video_largest", [2, (2, [5, 4, 4]), 3], "largest_id", "the same by the largest position: 5 after it"),
+        ("both", [1, (2, video), 1, (1, image), 1], "largest_id", "a video and an image"),
+    )
+    for label, parts, how, comment in given:
+        types = [kind for part in parts for kind in ([0] * part if isinstance(part, int) else [part[0]] * tokens(part))]
+        grids = {kind: [part[1] for part in parts if not isinstance(part, int) and part[0] == kind] for kind in (1, 2)}
+        arguments = {"types": types, "image_grids": grids[1], "video_grids": grids[2], "merge": 2, "next_position": how}
+        about = ("R-7.9 R-7.10 R-7.6", "M77 M83", comment)
+        yield positions(f"positions/vision/{label}", "qwen2_vl_positions", arguments, about, text_and_grids(parts, how))
+    for label, towers, merge, temporal, comment in (
+        ("tower_rows", [[1, 2, 3]], 1, False, "h and w, row by row"),
+        ("tower_merged", [[1, 4, 6]], 2, False, "blocks of 2 x 2 patches"),
+        ("tower_frames", [[2, 2, 4], [1, 4, 2]], 2, True, "t, h and w of a video and an image"),
+    ):
+        arguments = {"grids": towers, "merge": merge, "temporal": temporal}
+        patches = [place for grid in towers for place in tower(grid, merge)]
+        ids = [[place[axis] for place in patches] for axis in ((0, 1, 2) if temporal else (1, 2))]
+        about = ("R-7.11", "M77", comment)
+        yield positions(f"positions/vision/{label}", "vision_grid_positions", arguments, about, ids)
+
+
+def tokens(part: tuple[int, list[int]], merge: int = 2) -> int:
+    """Return the number of tokens of a grid of patches."""
+    t, h, w = part[1]
+    return t * (h // merge) * (w // merge)
+
+
+def text_and_grids(parts: list[tuple[int, list[int]] | int], how: str) -> dict[str, Any]:
+    """Return the positions of lengths of text and of grids of patches, and delta (R-7.9, R-7.10)."""
+    places: list[list[int]] = []
+    p = 0
+    for part in parts:
+        if isinstance(part, int):
+            places += [[p + i] * 3 for i in range(part)]
+            p += part
+            continue
+        t, h, w = part[1][0], part[1][1] // 2, part[1][2] // 2
+        places += [[p + i, p + j, p + k] for i in range(t) for j in range(h) for k in range(w)]
+        p = p + max(h, w) if how == "longest_side" else 1 + max(max(place) for place in places)
+    largest = max(max(place) for place in places)
+    return {"ids": [[place[axis] for place in places] for axis in range(3)], "deltas": 1 + largest - len(places)}
+
+
+def tower(grid: list[int], merge: int) -> list[list[int]]:
+    """Return the place (t, h, w) of each patch of a grid (R-7.11)."""
+    t, h, w = grid
+    return [
+        [frame, row + i, column + k]
+        for frame in range(t)
+        for row in range(0, h, merge)
+        for column in range(0, w, merge)
+        for i in range(merge)
+        for k in range(merge)
+    ]
 
 
 def dual_chunk(ids: list[int], chunk: int, local: int) -> dict[str, list[int]]:

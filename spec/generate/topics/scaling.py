@@ -566,7 +566,7 @@ def xpos() -> Iterator[Case]:
     yield rotate("scaling/xpos/rotate_centre_k", made, about, x=[1, 2, 4, 8], positions=[-30, 0, 20, 75], role="k")
     for label, centre, positions, role, comment in FAR:
         about = ("R-5.11 R-2.4 R-10.5 R-10.6", "M39", comment)
-        made = with_rule("xpos", {"scale_base": 32.0, "centre": centre})
+        made = with_rule("xpos", {"scale_base": 256.0, "centre": centre})
         yield rotate(f"scaling/xpos/rotate_{label}_{role}", made, about, x=[1, 2, 4, 8], positions=positions, role=role)
     about = ("R-5.11 R-2.2 R-3.4", "M19", "lanes that pass through have no magnitude")
     made = with_rule("xpos", {"scale_base": 16.0}, rotary_dim=4)
@@ -592,8 +592,10 @@ def damped() -> Iterator[Case]:
         )
     for label, centre, positions, role, comment in FAR:
         about = ("R-5.12 R-2.4 R-10.5 R-10.6", "M39", comment)
-        made = with_rule("damped", {"rate": 0.0625, "centre": centre})
-        yield rotate(f"scaling/damped/rotate_{label}_{role}", made, about, x=[1, 2, 4, 8], positions=positions, role=role)
+        made = with_rule("damped", {"rate": 0.0078125, "centre": centre})
+        yield rotate(
+            f"scaling/damped/rotate_{label}_{role}", made, about, x=[1, 2, 4, 8], positions=positions, role=role
+        )
         about = ("R-5.12 R-2.4 R-10.5 R-8.1", "M39", f"tables: {comment}")
         yield tables(f"scaling/damped/tables_{label}_{role}", made, about, positions, role=role)
     about = ("R-5.12 R-2.4 R-2.5", "", "a pair that stands still, but fades: the magnitude keeps its row")

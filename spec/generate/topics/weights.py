@@ -1,9 +1,10 @@
-"""Weights that go from one pairing to another: the lanes of each head are permuted, and all that has an entry a lane (R-3.3)."""
+"""Weights that go from one pairing to another: the lanes of each head are permuted, and all that has an entry a lane (R-3.7, R-3.8)."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from ..cases import Case, weights
-from .common import PAIRINGS, config
+from .common import PAIRINGS, config, scaled
 
 OTHER: dict[str, str] = dict(zip(PAIRINGS, reversed(PAIRINGS), strict=True))
 
@@ -13,6 +14,7 @@ def cases() -> Iterator[Case]:
     for pairing in PAIRINGS:
         yield from projections(pairing)
         yield from companions(pairing)
+        yield from plans(pairing)
 
 
 def projections(pairing: str) -> Iterator[Case]:
@@ -52,3 +54,27 @@ def companions(pairing: str) -> Iterator[Case]:
     made = [config(name) for name in (pairing, OTHER[pairing])]
     about = ("R-3.1 R-3.2", "", "one scale for each head stays with it")
     yield weights(f"weights/{pairing}_with/scale_2", (made[0], made[1]), about, "scale", 2, 2)
+
+
+def plans(pairing: str) -> Iterator[Case]:
+    """Yield plans whose rows are matched by what they do, and tensors of fewer heads."""
+    llama3 = scaled("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position=64)
+    video: dict[str, Any] = {"axes": ["t", "h", "w"], "sections": [2, 1, 1]}
+    for label, more, flags, comment in (
+        ("llama3", {"scaling": llama3}, "M92", "rows are matched by their frequencies, whatever rule made them"),
+        ("magnitude", {"scaling": scaled("xpos")}, "M92", "and by their magnitudes"),
+        ("stretched", {"attention_factor": 1.25}, "M92", "A is the same in both, and no weight is multiplied"),
+        ("axes", video, "M92", "by their frequencies on every axis"),
+        ("offset", {"rotary_dim": 6, "lane_offset": 1}, "M19 M92", "lanes before and after keep their rows"),
+    ):
+        made = [config(name, **more) for name in (pairing, OTHER[pairing])]
+        about = ("R-3.7 R-3.8", flags, comment)
+        yield weights(f"weights/{pairing}_plans/{label}", (made[0], made[1]), about, "rows", 2, 16)
+    made = [config(name) for name in (pairing, OTHER[pairing])]
+    for tensor, heads, rows, comment in (
+        ("rows", 1, 8, "a key projection under grouped heads: its own number of heads"),
+        ("bias", 3, 24, "a bias of three heads"),
+        ("scale", 4, 4, "one scale a head stays"),
+    ):
+        about = ("R-3.7 R-3.8", "M92 M93" if heads > 1 and rows > heads else "", comment)
+        yield weights(f"weights/{pairing}_plans/{tensor}_{heads}", (made[0], made[1]), about, tensor, heads, rows)
