@@ -159,6 +159,31 @@ def test_real_axes_take_coordinates() -> None:
     assert sin[0] == pytest.approx([math.sin(0.5), math.sin(-1.5)], abs=1e-16)
 
 
+def test_real_coordinates_of_many_turns() -> None:
+    plan = RotaryPlan(4, [[0, 1], [2, 3]], [2.0, -0.75], axes=("x",), axis_kinds=("real",))
+    places = np.array([-1000.5, -3.25, 0.0, 100.25, 4096.125])
+    cos, sin = cos_sin(plan, places)
+    reduced = angles(plan, places)
+
+    assert reduced.dtype == np.float64
+    for i, x in enumerate(places):
+        for j, f in enumerate((2.0, -0.75)):
+            bound = 2.0**-52 * (1 + abs(f * x))
+            assert abs(cos[i, j] - math.cos(f * x)) <= bound
+            assert abs(sin[i, j] - math.sin(f * x)) <= bound
+            assert abs(reduced[i, j] - math.remainder(f * x, math.tau)) <= 4 * bound
+
+
+@pytest.mark.parametrize("bad", [[math.nan], [math.inf], ["1"], [1j], [True]])
+def test_what_is_no_coordinate_is_refused(bad) -> None:
+    plan = RotaryPlan(2, [[0, 1]], [2.0], axes=("x",), axis_kinds=("real",))
+
+    with pytest.raises(RopeError, match="real axis") as refusal:
+        cos_sin(plan, np.array(bad))
+    assert (refusal.value.argument, refusal.value.rule) == ("positions", "R-12.5")
+    assert cos_sin(plan, np.array([1]))[0].shape == cos_sin(plan, np.array([1], np.uint8))[0].shape == (1, 1)
+
+
 def test_integer_and_real_axes_together() -> None:
     plan = RotaryPlan(4, [[0, 1], [2, 3]], [[1.0, 0.5], [0.1, 2.0]], axes=("t", "x"), axis_kinds=("integer", "real"))
     cos, _ = cos_sin(plan, [np.array([3, 7]), np.array([0.5, 0.25])])
