@@ -25,6 +25,7 @@ from ropecore.forms import sinusoidal_encoding as sinusoidal_encoding
 from ropecore.forms import sparse_rotation_matrix as sparse_rotation_matrix
 from ropecore.identify import Identification as Identification
 from ropecore.identify import identify as identify
+from ropecore.linear import linear_attention as linear_attention
 from ropecore.plan import RotaryPlan as RotaryPlan
 from ropecore.positions import axes_first as axes_first
 from ropecore.positions import dual_chunk_positions as dual_chunk_positions

@@ -200,7 +200,7 @@ def _add_explain(commands: Any) -> None:
         commands,
         "explain",
         "print what a RoPE does, pair by pair",
-        "ropecore explain path/to/config.json --plot wavelengths.png\n"
+        "ropecore explain path/to/config.json --plot rope.png\n"
         "         ropecore explain --head-dim 128 --base 500000 --pairing half_split --context 131072\n"
         "           --scaling llama3 factor=8 low_freq_factor=1 high_freq_factor=4 original_max_position=8192",
         _explain,
@@ -232,7 +232,7 @@ def _add_explain(commands: Any) -> None:
         "--seq-len", type=int, help="length that length-dependent rules plan for (default: the context)"
     )
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw wavelengths before and after scaling (matplotlib)"
+        "--plot", type=Path, metavar="FILE", help="draw wavelengths, strength over distance and resolution (matplotlib)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, the plan included")
 
@@ -242,7 +242,7 @@ def _explain(options: argparse.Namespace) -> int:
         return read_cli.explain_source(options, _given(options))
     explanation = explain(_config(options), 8192 if options.context is None else options.context, options.seq_len)
     if options.plot is not None:
-        save_plot({"wavelengths": explanation}, options.plot)
+        save_plot({"": explanation}, options.plot)
     print(json.dumps(explanation.to_dict(), indent=1) if options.json else explanation.text())
     return 0
 

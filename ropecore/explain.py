@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ropecore.analysis import LARGEST_STEP, TABLES, bands, decay_bound, resolution, stretches
 from ropecore.attention import attention_rules
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError, integer
 from ropecore.plan import RotaryPlan
+from ropecore.positions import LARGEST_POSITION
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,12 @@ def explain(config: RopeConfig, context: int, seq_len: int | None = None) -> Exp
     context = integer("context", context, at_least=1)
     seq_len = context if seq_len is None else seq_len
     rows = config.rows(seq_len)
-    plain = config.replace(scaling=None).rows() if config.base is not None or config.inv_freq is not None else rows
-    frequency, before = rows.frequencies.sum(axis=1), plain.frequencies.sum(axis=1)
+    frequency = rows.frequencies.sum(axis=1)
     axes = config.axes or ("position",)
     table = []
-    for j, (f, old) in enumerate(zip(np.abs(frequency).tolist(), np.abs(before).tolist(), strict=True)):
+    effects = zip(bands(config, seq_len), stretches(config, seq_len).tolist(), strict=True)
+    for j, (f, (band, stretch)) in enumerate(zip(np.abs(frequency).tolist(), effects, strict=True)):
         on = [name for name, value in zip(axes, rows.frequencies[j].tolist(), strict=True) if value]
-        stretch = old / f if f else (1.0 if old == f else math.inf)
         table.append(
             PairRow(
                 pair=j,
@@ -98,7 +99,7 @@ def explain(config: RopeConfig, context: int, seq_len: int | None = None) -> Exp
                 wavelength=2 * math.pi / f if f else math.inf,
                 turns=context * f / (2 * math.pi),
                 stretch=stretch,
-                effect=_effect(stretch, getattr(config.scaling, "factor", None)),
+                effect=_effect(band, stretch),
             )
         )
     plan = config.plan(seq_len)
@@ -108,32 +109,82 @@ def explain(config: RopeConfig, context: int, seq_len: int | None = None) -> Exp
 
 
 def save_plot(explanations: Mapping[str, Explanation], path: Path) -> None:
-    """Draw the wavelength of each pair before and after scaling, against the context; needs matplotlib (the extra `cli`)."""
+    """Draw what each configuration does, in a row of three pictures; needs matplotlib (the extra `cli`).
+
+    The wavelength of each pair before and after scaling; the relative strength over distance (`analysis.decay_bound`); and the smallest step
+    that tables of each dtype tell apart at the context's end (`analysis.resolution`).  Real axes have the first alone.
+    """
     try:
         pyplot = importlib.import_module("matplotlib.figure")
     except ImportError as error:
         raise RopeError("--plot", str(path), "needs matplotlib", "pip install 'ropecore[cli]'") from error
-    figure = pyplot.Figure(figsize=(8, 4.5 * len(explanations)), layout="constrained")
-    for number, (name, explanation) in enumerate(explanations.items(), start=1):
-        axes = figure.add_subplot(len(explanations), 1, number)
-        rows = [row for row in explanation.rows if math.isfinite(row.wavelength)]
-        pairs, after = [row.pair for row in rows], [row.wavelength for row in rows]
-        axes.semilogy(pairs, [row.wavelength / row.stretch for row in rows], "o", mfc="none", label="before scaling")
-        axes.semilogy(pairs, after, ".", label="after scaling")
-        axes.axhline(explanation.context, linestyle="--", color="grey", label=f"context, {explanation.context}")
-        axes.set(title=name, xlabel="pair", ylabel="wavelength (positions)")
+    figure = pyplot.Figure(figsize=(16, 4.6 * len(explanations)), layout="constrained")
+    parts = figure.subfigures(len(explanations), squeeze=False)[:, 0]
+    for part, (name, explanation) in zip(parts, explanations.items(), strict=True):
+        part.suptitle(name)
+        along = _along_text(explanation.plan)
+        panels = part.subplots(1, 3 if along else 1, squeeze=False)[0]
+        _draw_wavelengths(explanation, panels[0])
+        if along:
+            _draw_strength(explanation, along, panels[1])
+            _draw_resolution(explanation, along, panels[2])
+    figure.savefig(path, dpi=110)
+
+
+def _draw_wavelengths(explanation: Explanation, axes: Any) -> None:
+    rows = [row for row in explanation.rows if math.isfinite(row.wavelength)]
+    before = [row.wavelength / row.stretch for row in rows]
+    axes.semilogy([row.pair for row in rows], before, "_", color="0.5", label="before scaling")
+    for band in dict.fromkeys(row.effect.partition(" x ")[0] for row in rows):
+        those = [row for row in rows if row.effect.partition(" x ")[0] == band]
+        label = f"{band}: {len(those)} pairs"
+        axes.semilogy([row.pair for row in those], [row.wavelength for row in those], ".", label=label)
+    axes.axhline(explanation.context, linestyle="--", color="grey", label=f"context, {explanation.context:,}")
+    longer = sum(row.wavelength > explanation.context for row in rows)
+    axes.set(title=f"{longer} of {len(rows)} pairs make no full turn in the context", xlabel="pair")
+    axes.set_ylabel("wavelength (positions)")
+    axes.legend()
+
+
+def _draw_strength(explanation: Explanation, plan: RotaryPlan, axes: Any) -> None:
+    distances = np.unique(np.geomspace(1, explanation.context, 1000).astype(np.int64))
+    before = _along_text(explanation.config.replace(scaling=None).plan()) if explanation.config.scaling else None
+    for label, drawn in (("before scaling", before), ("after scaling" if before else None, plan)):
+        if drawn is not None:
+            strength = decay_bound(drawn, distances) / decay_bound(drawn, 0)
+            axes.semilogx(distances, strength, color="0.7" if drawn is before else "tab:blue", label=label)
+    axes.set(
+        title="How strong a score can be, by distance",
+        xlabel="distance (positions)",
+        ylabel="bound, relative to distance 0",
+    )
+    axes.set_ylim(0, 1.05)
+    if before:
         axes.legend()
-    figure.savefig(path)
 
 
-def _effect(stretch: float, factor: float | None) -> str:
-    if stretch == 1:
-        return "kept"
-    if math.isinf(stretch):
-        return "does not rotate"
-    if factor is not None and math.isclose(stretch, factor, rel_tol=1e-12):
-        return f"stretched x {stretch:.6g}"
-    return f"blended x {stretch:.6g}" if stretch >= 1 else f"sped up x {1 / stretch:.6g}"
+def _draw_resolution(explanation: Explanation, plan: RotaryPlan, axes: Any) -> None:
+    end = min(explanation.context - 1, LARGEST_POSITION - LARGEST_STEP)
+    for table, mark in zip(TABLES, ("s", "x", "."), strict=True):
+        steps = resolution(plan, end, table)
+        label = f"{table}: {(steps == 1).sum()} of {len(steps)} pairs"
+        axes.semilogy(np.arange(len(steps)), steps, mark, markerfacecolor="none", label=label)
+    axes.set(title=f"Pairs that tell position {end:,} from the next", xlabel="pair", ylabel="smallest step (positions)")
+    axes.legend(title="tables in")
+
+
+def _along_text(plan: RotaryPlan) -> RotaryPlan | None:
+    """Return the plan over one axis along which text moves, where all axes have the same position; None for real axes."""
+    if any(plan.real_axes) or not plan.n_pairs:
+        return None
+    one = {"axes": ("position",), "axis_kinds": None, "log_magnitude": None}
+    return plan.replace(frequencies=plan.frequencies.sum(axis=1), **one)
+
+
+def _effect(band: str, stretch: float) -> str:
+    if band in ("kept", "stopped"):
+        return {"kept": "kept", "stopped": "does not rotate"}[band]
+    return f"{band} x {1 / stretch if band == 'sped up' else stretch:.6g}"
 
 
 def _warnings(plan: RotaryPlan, rows: list[PairRow], context: int) -> list[str]:

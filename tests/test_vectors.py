@@ -70,7 +70,7 @@ def test_ids_rules_and_flags_are_known() -> None:
 def test_almost_every_rule_has_a_vector() -> None:
     """Those without are declarations (precision, the float32 class, what gets no gradient), and factors that are no rotation."""
     assert RULE_IDS - {rule for case in CASES for rule in case["rules"]} == {
-        "R-9.7", "R-9.8", "R-10.1", "R-10.3", "R-11.2",
+        "R-9.7", "R-9.8", "R-9.9", "R-10.1", "R-10.3", "R-11.2",
     }  # fmt: skip
 
 
