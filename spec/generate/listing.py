@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from .cases import Case
 
 RULE = re.compile(r"^\*\*(R-\d+\.\d+)\*\*", re.MULTILINE)
-MARKER = re.compile(r"<!-- vectors (R-\d+\.\d+) -->\n(?:>.*\n<!-- end -->\n)?")
-NONE = "No vector: an exact rotation does not show this rule."
+MARKER = re.compile(r"<!-- vectors (R-\d+\.\d+) -->\n(?:(?:(?!<!-- ).*\n)*<!-- end -->\n)?")
+NONE = "> No vector: an exact rotation does not show this rule."
 
 
 def rules(page: str) -> list[str]:
@@ -28,11 +28,12 @@ def compressed(ids: Iterable[str]) -> list[str]:
 
 
 def block(ids: Sequence[str]) -> str:
-    """Return the generated line for a rule with these vectors."""
+    """Return the generated lines for a rule with these vectors: folded, so that the page reads as rules."""
     if not ids:
         return NONE
     count = f"{len(ids)} vector{'s' if len(ids) > 1 else ''}"
-    return f"{count}: {', '.join(f'`{name}`' for name in compressed(ids))}"
+    names = ", ".join(f"`{name}`" for name in compressed(ids))
+    return f"<details><summary>{count}</summary>\n\n{names}\n\n</details>"
 
 
 def filled(page: str, cases: Iterable[Case]) -> str:
@@ -44,4 +45,4 @@ def filled(page: str, cases: Iterable[Case]) -> str:
                 raise ValueError(f"{case['id']} names {rule}, which rope.md does not have")
             if "withdrawn" not in case:
                 by_rule[rule].append(case["id"])
-    return MARKER.sub(lambda found: f"{found[0].splitlines()[0]}\n> {block(by_rule[found[1]])}\n<!-- end -->\n", page)
+    return MARKER.sub(lambda found: f"{found[0].splitlines()[0]}\n{block(by_rule[found[1]])}\n<!-- end -->\n", page)
