@@ -9,24 +9,27 @@ import ctypes
 import importlib.util
 import platform
 import sys
+import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ropecore.plan import RotaryPlan
-from ropecore.precision import limbs
 
 from . import team
-from .job import CHUNKS, COS, FLAG, HEADER, PAIRS, PART, SIN, Job, Part, Strides, X, Y
+from .job import HEADER, PAIRS, PART, Job, Part, Strides, put_angles
 from .job import job as _job
 
 __all__ = ["Job", "Part", "Strides", "Tensor", "available", "fill", "prepare", "rotate", "run"]
 
 TABLE_COST = 32  # one cos and one sin take as long as moving that many bytes
+WHOLE_STRETCHES = 1 << 24  # bytes read and written: small work is shared once, so that caches hold each thread's own
 FORMATS = ("float16", "bfloat16", "float32", "float64")
+
+
+_REQUEST = struct.Struct("18q")
 
 
 @lru_cache(maxsize=8)
@@ -61,26 +64,64 @@ class Tensor(NamedTuple):
 
 
 def prepare(
-    plan: RotaryPlan, form: str, parts: tuple[Part, ...], reads: str = "lanes", writes: str = "out_lanes"
+    plan: RotaryPlan,
+    form: str,
+    parts: tuple[Part, ...],
+    reads: str = "lanes",
+    writes: str = "out_lanes",
+    makes: bool = False,
 ) -> Job | None:
     """Return the job that rotates one or two tensors of a storage format, or None where the kernels cannot.
 
     It depends on shapes and strides alone and is kept.  reads, writes: which lanes of the plan; the transpose and the
-    inverse exchange them, and their signs are the tables' (`ropecore.rotation.turned_tables`).  Rules R-2.1, R-9.2.
+    inverse exchange them, and their signs are the tables' (`ropecore.rotation.turned_tables`).  makes: there are no tables,
+    whose strides then count rows; the kernel makes the angles of positions as it needs them.  Rules R-2.1, R-9.2, R-10.2.
     """
-    return _job(plan, form, parts, reads, writes) if available(form) else None
+    return _job(plan, form, parts, reads, writes, makes) if available(form) else None
 
 
-def run(job: Job, addresses: Sequence[tuple[int, int, int, int]], threads: int | None = None) -> None:
-    """Rotate: addresses are those of x, y, cos and sin for each part of the job; y is x to rotate in place."""
-    numbers = (ctypes.c_int64 * (HEADER + 2 * PART)).from_buffer_copy(job.numbers)
-    for p, (x, y, cos, sin) in enumerate(addresses):
-        at = HEADER + PART * p
-        numbers[at + X], numbers[at + Y], numbers[at + COS], numbers[at + SIN] = x, y, cos, sin
+def run(
+    job: Job, addresses: Sequence[int], threads: int | None = None, ids: int = 0, n_ids: int = 0, first: int = 0
+) -> bool:
+    """Rotate; addresses are x, y, cos and sin of the first part and of the second, 8 in all; y is x to rotate in place.
+
+    Of a job that makes its angles: ids is the address of contiguous int64 positions, (n_axes, n_ids), or 0 for those that
+    follow `first`, which are in range.  Return False if a position is out of range; nothing was done then.  Rule R-7.1.
+    """
     threads = team.size(job.n_bytes, threads)
-    numbers[CHUNKS] = team.chunks(job.n_bytes, threads)
-    kernel = _kernels().rotation(job.form, job.read, job.write)
-    team.run(kernel.call, kernel.address, ctypes.addressof(numbers), threads)
+    whole = job.stretches >= 4 * threads and job.n_bytes >= WHOLE_STRETCHES  # no two threads make the same rows
+    pieces = job.stretches if whole else team.chunks(job.n_bytes, threads)
+    return _run(_kernel(job), (job.address, len(job.numbers)), pieces, threads, (first, ids, n_ids), addresses)
+
+
+def _run(
+    kernel: Any,
+    template: tuple[int, int],
+    pieces: int,
+    threads: int,
+    where: tuple[int, int, int],
+    addresses: Sequence[int],
+) -> bool:
+    """Run a kernel on a copy of a job, filled in: the words are those of `kernels.launch`."""
+    entry = team.openmp() if threads > 1 else 0
+    if threads == 1 or entry:
+        return bool(_launch()(_REQUEST.pack(*template, kernel.address, entry, threads, 0, pieces, *where, *addresses)))
+    job = (ctypes.c_int64 * template[1])()
+    address = ctypes.addressof(job)
+    in_range = _launch()(_REQUEST.pack(*template, kernel.address, 0, 1, address, pieces, *where, *addresses))
+    if in_range:
+        team.with_pool(kernel.call, address, threads)
+    return bool(in_range)
+
+
+@lru_cache(maxsize=4096)
+def _kernel(job: Job) -> Any:
+    return _kernels().rotation(job.form, job.read, job.write)
+
+
+@lru_cache(maxsize=1)
+def _launch() -> Any:
+    return _kernels().launch().call
 
 
 def rotate(
@@ -105,8 +146,8 @@ def rotate(
     job = prepare(plan, form, parts, reads, writes)
     if job is None:
         return False
-    run(job, [(x.address, y.address, cos.address, sin.address) for x, y, cos, sin in tensors], threads)
-    return True
+    addresses = [tensor.address for part in tensors for tensor in part]
+    return run(job, addresses if len(tensors) == 2 else [*addresses, 0, 0, 0, 0], threads)
 
 
 def fill(
@@ -117,26 +158,18 @@ def fill(
     positions: the address of contiguous int64, (n_axes, count) where the plan has several axes.  cos, sin: addresses.
     The bits are those of `precision.cos_sin_of_phase`, times float32(factor).  For plans on integer axes.  Rule R-10.2.
     """
-    at = _kernels()
-    template, _ = _table_job(plan)
-    numbers = (ctypes.c_int64 * (HEADER + PART)).from_buffer_copy(template)
+    template = _table_job(plan, factor)[0]
     n_bytes = TABLE_COST * count * plan.n_pairs
     threads = team.size(n_bytes, threads)
-    numbers[CHUNKS], numbers[at.COUNT] = team.chunks(n_bytes, threads), count
-    numbers[at.POSITIONS], numbers[at.OUT_COS], numbers[at.OUT_SIN] = positions, cos, sin
-    ctypes.c_float.from_buffer(numbers, 8 * at.FACTOR).value = factor
-    kernel = at.tables()
-    team.run(kernel.call, kernel.address, ctypes.addressof(numbers), threads)
-    return not numbers[FLAG]
+    where, addresses = (0, positions, count), (0, 0, cos, sin, 0, 0, 0, 0)
+    numbers = template.ctypes.data, len(template)
+    return _run(_kernels().tables(), numbers, team.chunks(n_bytes, threads), threads, where, addresses)
 
 
 @lru_cache(maxsize=512)
-def _table_job(plan: RotaryPlan) -> tuple[bytes, tuple[npt.NDArray[np.uint32], ...]]:
-    """Return the bytes of a job that makes a plan's tables, without its addresses, and the arrays that it points to."""
-    from .kernels import AXES, HIGH, LOW
-
-    high, low = (np.ascontiguousarray(limb.T, np.uint32) for limb in limbs(plan, 64))  # (n_axes, n_pairs)
+def _table_job(plan: RotaryPlan, factor: float) -> tuple[Any, list[Any]]:
+    """Return a job that makes a plan's tables, without its addresses, and the arrays that it points to."""
     numbers = np.zeros(HEADER + PART, np.int64)
-    numbers[[AXES, HEADER + PAIRS]] = plan.n_axes, plan.n_pairs
-    numbers[[HIGH, LOW]] = high.ctypes.data, low.ctypes.data
-    return numbers.tobytes(), (high, low)
+    keep = put_angles(plan, numbers, factor)
+    numbers[HEADER + PAIRS] = plan.n_pairs
+    return numbers, keep

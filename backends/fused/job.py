@@ -11,15 +11,20 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ropecore.plan import RotaryPlan
+from ropecore.precision import limbs
 
 SIZES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}  # bytes an element
 LOOPS = 4  # nested loops over rows: batch, heads, groups and tokens
 BLOCK_BYTES = 1 << 18  # of tables: they stay in a core's own cache while the heads go by
+ROWS_BYTES = 1 << 15  # of rows of cos and sin that a thread makes for itself, and turns all heads by
+FEWEST_ROWS = 16  # made at a time where there are so many: with less, there is no work for all threads
 
 # A job's places.  The counter is alone on its cache lines: every thread writes to it.
-COUNTER, CHUNKS, PARTS, FLAG, HEADER = 0, 16, 17, 18, 32
+COUNTER, CHUNKS, PARTS, HEADER = 0, 16, 17, 32
+MAKES, POSITIONS, START, COUNT, AXES, HIGH, LOW, FACTOR = range(20, 28)  # of a job that makes its rows of cos and sin
 X, Y, COS, SIN, UNITS, BLOCK, TOKENS = range(7)
 SIZE, X_STEP, Y_STEP, TABLE_STEP = 7, 7 + LOOPS, 7 + 2 * LOOPS, 7 + 3 * LOOPS
 PAIRS, LANES, READ_0, READ_1, WRITE_0, WRITE_1, X_LANE, Y_LANE, COPIES, BOUNCES = range(7 + 4 * LOOPS, 17 + 4 * LOOPS)
@@ -45,6 +50,12 @@ class Walk(NamedTuple):
     table: tuple[int, ...]
     tokens: int
     block: int
+
+    @property
+    def stretches(self) -> int:
+        """Return the number of blocks of tokens, in all batch rows that have positions of their own."""
+        others = [size for loop, size in enumerate(self.sizes) if self.table[loop] and loop != self.tokens]
+        return -(-self.sizes[self.tokens] // self.block) * int(np.prod(others))
 
     @property
     def units(self) -> int:
@@ -88,11 +99,11 @@ def _steps(lanes: Sequence[int], by: int) -> bool:
     return all(b - a == by for a, b in pairwise(lanes))
 
 
-def walk(x: Strides, y: Strides, table: Strides, size: int, wide: int) -> Walk | None:
+def walk(x: Strides, y: Strides, table: Strides, size: int, wide: int, makes: bool = False) -> Walk | None:
     """Return the loops over the rows of x, whose last dimension is a row; None if they need more than LOOPS.
 
     table broadcasts against x: its dimensions of size 1 have no stride.  size, wide: bytes of an element of x and of table.
-    The loops run in the order in which x lies in memory, and those that can be walked as one are one.
+    makes: there is no table, and its strides, in rows, tell the positions.  The loops run in the order in which x lies in memory, and those that can be walked as one are one.
     """
     steps = [
         (n, size * a, size * b, wide * c if m > 1 else 0)
@@ -109,9 +120,15 @@ def walk(x: Strides, y: Strides, table: Strides, size: int, wide: int) -> Walk |
     loops = [(1, 0, 0, 0)] * (LOOPS - len(loops)) + loops
     moving = [loop for loop in range(LOOPS) if loops[loop][3]]
     tokens = min(moving, key=lambda loop: abs(loops[loop][3])) if moving else LOOPS - 1
-    row = 2 * wide * max(table.shape[-1], 1)
     sizes, xs, ys, ts = zip(*loops, strict=True)
-    return Walk(sizes, xs, ys, ts, tokens, max(1, min(BLOCK_BYTES // row, sizes[tokens])))
+    rows = BLOCK_BYTES // (2 * wide * max(table.shape[-1], 1))
+    if makes and moving:
+        rows = min(ROWS_BYTES // (8 * max(table.shape[-1], 1)), max(FEWEST_ROWS, sizes[tokens] // 8))
+        if moving[-1] > tokens:  # positions change faster than tokens go by: rows are made one by one
+            if ts[-1]:
+                return None
+            rows = 1
+    return Walk(sizes, xs, ys, ts, tokens, max(1, min(rows, sizes[tokens])))
 
 
 class Part(NamedTuple):
@@ -123,29 +140,34 @@ class Part(NamedTuple):
     in_place: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
-    """A job without addresses.  numbers: its bytes.  n_bytes: what is read and written, for the choice of threads."""
+    """A job without addresses.  numbers: its bytes, and their address.  n_bytes: what is read and written.
+
+    stretches: of tokens, into which the work is best cut; 0 where that does not matter.
+    """
 
     form: str
     read: str
     write: str
-    numbers: bytes
+    numbers: npt.NDArray[np.int64]
+    address: int
     n_bytes: int
+    stretches: int
     keep: tuple[Any, ...]  # arrays that the numbers point to
 
 
 @lru_cache(maxsize=4096)
-def job(plan: RotaryPlan, form: str, parts: tuple[Part, ...], reads: str, writes: str) -> Job | None:
+def job(plan: RotaryPlan, form: str, parts: tuple[Part, ...], reads: str, writes: str, makes: bool) -> Job | None:
     """Return the job that rotates these parts, or None for what the kernels do not do (the caller has another way)."""
     lanes, size, wide = lanes_of(plan, reads, writes), SIZES[form], 8 if form == "float64" else 4
     apart = any(tensor.strides[-1] != 1 for part in parts for tensor in (part.x, part.y))
     scattered = apart or lanes.read == "scattered"
-    numbers = np.zeros(HEADER + 2 * PART, np.int64)
+    numbers = np.zeros(HEADER + PART * len(parts), np.int64)
     keep: list[Any] = []
-    n_bytes = 0
+    n_bytes = stretches = 0
     for p, part in enumerate(parts):
-        at = walk(part.x, part.y, part.table, size, wide)
+        at = walk(part.x, part.y, part.table, size, 1 if makes else wide, makes)
         if at is None or (plan.n_pairs > 1 and part.table.strides[-1] != 1):
             return None
         bounces = part.in_place and lanes.moved
@@ -169,6 +191,17 @@ def job(plan: RotaryPlan, form: str, parts: tuple[Part, ...], reads: str, writes
         row[[READ_0, READ_1, WRITE_0, WRITE_1]] = offsets
         row[[X_LANE, Y_LANE, COPIES, BOUNCES]] = x_lane, y_lane, copies, bounces
         n_bytes += 2 * size * int(np.prod(part.x.shape))
+        stretches = max(stretches, at.stretches) if makes else 0
     numbers[PARTS] = len(parts)
+    if makes:
+        keep += put_angles(plan, numbers, plan.attention_factor)
     ways = ("scattered", "scattered") if scattered else (lanes.read, lanes.write)
-    return Job(form, *ways, numbers.tobytes(), n_bytes, tuple(keep))
+    return Job(form, *ways, numbers, numbers.ctypes.data, n_bytes, stretches, tuple(keep))
+
+
+def put_angles(plan: RotaryPlan, numbers: npt.NDArray[np.int64], factor: float) -> list[Any]:
+    """Write to a job what rows of cos and sin, times a factor, are made from; return the arrays that it now points to."""
+    high, low = (np.ascontiguousarray(limb.T, np.uint32) for limb in limbs(plan, 64))  # (n_axes, n_pairs)
+    numbers[[MAKES, AXES, HIGH, LOW]] = 1, plan.n_axes, high.ctypes.data, low.ctypes.data
+    numbers[FACTOR : FACTOR + 1].view(np.float32)[0] = factor
+    return [high, low]

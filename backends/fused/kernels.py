@@ -25,7 +25,7 @@ from ropecore import precision
 
 from . import job as place
 from . import vectors
-from .vectors import add_phase, copy, cos_sin, fetch, floats, integers, take, turn
+from .vectors import add_phase, copy, cos_sin, fetch, floats, integers, invoke, invoke_team, take, turn
 
 WIDTH = 16  # pairs at a time: a cache line of float32
 AHEAD = 3072  # bytes before x is needed, it is asked for: processors do not foresee two lines of a row at once
@@ -34,12 +34,38 @@ _SIGNATURE = types.void(types.CPointer(types.int64))
 
 
 class Kernel:
-    """A compiled function void(int64 *job).  address: of its code; call it with the address of a job."""
+    """A compiled function of the address of a job, or of bytes that hold one.  address: of its code."""
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, compiled: Any, result: Any) -> None:
         self._compiled = compiled  # owns the code
         self.address: int = compiled.address
-        self.call: Callable[[int], None] = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)  # lets go of the GIL
+        self.call: Callable[[Any], Any] = ctypes.CFUNCTYPE(result, ctypes.c_void_p)(self.address)  # lets go of the GIL
+
+
+@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+def make_row(
+    positions: Any, start: Any, t: Any, count: Any, axes: Any, n: Any,
+    high: Any, low: Any, phases: Any, cos: Any, sin: Any, factor: Any,
+) -> None:  # fmt: skip
+    """Write the float32 cos and sin of position t: that of each axis in `positions`, or start + t where it is 0.  R-10.2"""
+    phase = phases.ctypes.data
+    phases[:] = 0
+    for a in range(axes):
+        p = np.int32(integers(positions)[a * count + t] if positions else start + t)
+        at, k = 4 * n * a, 0
+        while k + WIDTH <= n:
+            add_phase(WIDTH, p, high + at + 4 * k, low + at + 4 * k, phase + 4 * k)
+            k += WIDTH
+        while k < n:
+            add_phase(1, p, high + at + 4 * k, low + at + 4 * k, phase + 4 * k)
+            k += 1
+    k = 0
+    while k + WIDTH <= n:
+        cos_sin(WIDTH, phase + 4 * k, cos + 4 * k, sin + 4 * k, factor)
+        k += WIDTH
+    while k < n:
+        cos_sin(1, phase + 4 * k, cos + 4 * k, sin + 4 * k, factor)
+        k += 1
 
 
 @cache
@@ -58,6 +84,12 @@ def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
         j = carray(job, (place.HEADER + 2 * place.PART,))
         counter, chunks = j.ctypes.data + 8 * place.COUNTER, j[place.CHUNKS]
         bounced = np.empty(size * max(j[place.HEADER + place.LANES], 1), np.uint8)
+        makes, positions, start, count = j[place.MAKES], j[place.POSITIONS], j[place.START], j[place.COUNT]
+        axes, high, low = j[place.AXES], j[place.HIGH], j[place.LOW]
+        factor = floats(j.ctypes.data + 8 * place.FACTOR)[0]
+        rows = np.empty((max(place.ROWS_BYTES // 4, 2 * j[place.HEADER + place.PAIRS]) if makes else 0), np.float32)
+        phases = np.empty(max(j[place.HEADER + place.PAIRS], 1) if makes else 0, np.uint32)
+        made, made_step, made_end = -1, -1, -1  # which rows are in `rows`
         while True:
             chunk = take(counter)
             if chunk >= chunks:
@@ -84,6 +116,7 @@ def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
                 length0 = block if tokens == 0 else n0
                 length1 = block if tokens == 1 else n1
                 length2 = block if tokens == 2 else n2
+                n_tokens, along = j[p + place.SIZE + tokens], j[p + place.TABLE_STEP + tokens]
 
                 for number in range(units * chunk // chunks, units * (chunk + 1) // chunks):
                     # the block of tokens and the place in the three outer loops of this unit
@@ -91,19 +124,34 @@ def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
                     i2, unit = unit % length2, unit // length2
                     i1, unit = unit % length1, unit // length1
                     i0, unit = unit % length0, unit // length0
-                    first, begin, end = unit * block, 0, n3
+                    first, inside, begin, end = unit * block, 0, 0, n3
                     if tokens == 0:
-                        i0 += first
+                        i0, inside = i0 + first, i0
                     elif tokens == 1:
-                        i1 += first
+                        i1, inside = i1 + first, i1
                     elif tokens == 2:
-                        i2 += first
+                        i2, inside = i2 + first, i2
                     else:
                         begin, end = first, min(first + block, n3)
                     if i0 >= n0 or i1 >= n1 or i2 >= n2:  # beyond the end of the last block
                         continue
                     at = i0 * t_step0 + i1 * t_step1 + i2 * t_step2 + begin * t_step
-                    pc, ps = j[p + place.COS] + at, j[p + place.SIN] + at
+                    if makes:
+                        at -= inside * along
+                        last = at + (min(block, n_tokens - first) * along if along else 1)
+                        if at != made or along != made_step or last != made_end:
+                            made, made_step, made_end, row = at, along, last, rows.ctypes.data
+                            for t in range(at, last, along if along else 1):
+                                make_row(
+                                    positions, start, t, count, axes, pairs, high, low, phases,
+                                    row, row + 4 * pairs, factor,
+                                )  # fmt: skip
+                                row += 8 * pairs
+                        pc = rows.ctypes.data + (inside * 8 * pairs if along else 0)
+                        ps = pc + 4 * pairs
+                        next_row = 8 * pairs if t_step else 0
+                    else:
+                        pc, ps, next_row = j[p + place.COS] + at, j[p + place.SIN] + at, t_step
                     x = j[p + place.X] + i0 * x_step0 + i1 * x_step1 + i2 * x_step2 + begin * x_step
                     py = j[p + place.Y] + i0 * y_step0 + i1 * y_step1 + i2 * y_step2 + begin * y_step
 
@@ -138,68 +186,88 @@ def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
                             i, o, t = k * next_in, k * next_out, k * wide
                             turn(form, 1, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
                             k += 1
-                        x, py, pc, ps = x + x_step, py + y_step, pc + t_step, ps + t_step
+                        x, py, pc, ps = x + x_step, py + y_step, pc + next_row, ps + next_row
 
     return _compiled(work)
-
-
-# The places of a table's job, after its header
-POSITIONS, COUNT, AXES, HIGH, LOW, OUT_COS, OUT_SIN, FACTOR = range(place.HEADER, place.HEADER + 8)
 
 
 @cache
 def tables() -> Kernel:
     """Return the kernel that makes float32 cos and sin from integer positions, with the bits of R-10.2.
 
-    The job: positions int64 (axes, count), the limbs of `precision.limbs(plan, 64)` as uint32 (axes, pairs), cos and sin
-    float32 (count, pairs), a factor by which both are multiplied.  Positions beyond 2^31 - 1 set the job's flag.
+    The job's part tells where they go, (count, pairs) each; their positions are those of `make_row`.
     """
-    reach = (1 << 31) - 1
 
     def work(job: Any) -> None:
         j = carray(job, (place.HEADER + place.PART,))
-        counter, count, axes, n = j.ctypes.data + 8 * place.COUNTER, j[COUNT], j[AXES], j[place.HEADER + place.PAIRS]
-        chunks, high, low = j[place.CHUNKS], j[HIGH], j[LOW]
-        factor, positions = floats(j.ctypes.data + 8 * FACTOR)[0], integers(j[POSITIONS])
+        counter, chunks, count = j.ctypes.data + 8 * place.COUNTER, j[place.CHUNKS], j[place.COUNT]
+        n, factor = j[place.HEADER + place.PAIRS], floats(j.ctypes.data + 8 * place.FACTOR)[0]
+        cos, sin = j[place.HEADER + place.COS], j[place.HEADER + place.SIN]
         phases = np.empty(max(n, 1), np.uint32)
-        phase = phases.ctypes.data
         while True:
             chunk = take(counter)
             if chunk >= chunks:
                 return
             for t in range(count * chunk // chunks, count * (chunk + 1) // chunks):
-                phases[:] = 0
-                for a in range(axes):
-                    p = positions[a * count + t]
-                    if p > reach or p < -reach:
-                        j[place.FLAG] = 1
-                        return
-                    p, at, k = np.int32(p), 4 * n * a, 0
-                    while k + WIDTH <= n:
-                        add_phase(WIDTH, p, high + at + 4 * k, low + at + 4 * k, phase + 4 * k)
-                        k += WIDTH
-                    while k < n:
-                        add_phase(1, p, high + at + 4 * k, low + at + 4 * k, phase + 4 * k)
-                        k += 1
-                cos, sin, k = j[OUT_COS] + 4 * n * t, j[OUT_SIN] + 4 * n * t, 0
-                while k + WIDTH <= n:
-                    cos_sin(WIDTH, phase + 4 * k, cos + 4 * k, sin + 4 * k, factor)
-                    k += WIDTH
-                while k < n:
-                    cos_sin(1, phase + 4 * k, cos + 4 * k, sin + 4 * k, factor)
-                    k += 1
+                make_row(
+                    j[place.POSITIONS], j[place.START], t, count, j[place.AXES], n, j[place.HIGH], j[place.LOW],
+                    phases, cos + 4 * n * t, sin + 4 * n * t, factor,
+                )  # fmt: skip
 
     return _compiled(work)
 
 
-def _compiled(work: Callable[[Any], None]) -> Kernel:
+# What a launch is given: where the job lies that it copies and fills in, the code that runs it, and how many run it
+TEMPLATE, LENGTH, CODE, TEAM, THREADS, OUT, PIECES, FIRST, IDS, N_IDS, PLACES = range(11)
+REQUEST = PLACES + 8
+REACH = (1 << 31) - 1
+
+
+@cache
+def launch() -> Kernel:
+    """Return the function that runs a job: all that is left to do of a call, in one call.
+
+    It copies the job, so that a job can be run by many at once, and runs it in its caller, by an OpenMP runtime, or not at
+    all: where OUT is an address, it puts it there.  If a position is out of range (R-7.1) it has done nothing and returns 0.
+    """
+
+    def work(request: Any) -> Any:
+        r = carray(request, (REQUEST,))
+        length, template = r[LENGTH], integers(r[TEMPLATE])
+        own = np.empty(place.HEADER + 2 * place.PART, np.int64)
+        address = r[OUT] if r[OUT] else own.ctypes.data
+        j = integers(address)
+        for i in range(length):
+            j[i] = template[i]
+        if r[IDS]:
+            positions, wrong = integers(r[IDS]), 0
+            for i in range(r[N_IDS] * template[place.AXES]):
+                wrong |= (positions[i] > REACH) | (positions[i] < -REACH)
+            if wrong:
+                return 0
+        j[place.CHUNKS], j[place.POSITIONS], j[place.START], j[place.COUNT] = r[PIECES], r[IDS], r[FIRST], r[N_IDS]
+        at = PLACES
+        for p in range(place.HEADER, length, place.PART):
+            for i in (place.X, place.Y, place.COS, place.SIN):
+                j[p + i] = r[at]
+                at += 1
+        if r[THREADS] > 1:
+            invoke_team(r[TEAM], r[CODE], address, r[THREADS])
+        elif not r[OUT]:
+            invoke(r[CODE], address)
+        return 1
+
+    return _compiled(work, types.int64(types.CPointer(types.int64)), ctypes.c_int64)
+
+
+def _compiled(work: Callable[[Any], Any], signature: Any = _SIGNATURE, result: Any = None) -> Kernel:
     """Return a kernel, from the user's cache of compiled code if it is there, and put there otherwise."""
     with global_compiler_lock:  # Numba's own, which guards its configuration as well
         before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(cache_folder())
         try:
-            return Kernel(cfunc(_SIGNATURE, cache=True, error_model="numpy")(work))
+            return Kernel(cfunc(signature, cache=True, error_model="numpy")(work), result)
         except RuntimeError:  # no folder can be written to
-            return Kernel(cfunc(_SIGNATURE, error_model="numpy")(work))
+            return Kernel(cfunc(signature, error_model="numpy")(work), result)
         finally:
             numba.config.CACHE_DIR = before
 

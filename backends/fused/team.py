@@ -28,6 +28,7 @@ class _State:
 
     def __init__(self) -> None:
         self.child = False
+        self.openmp: Address = 0
         self.renew()
 
     def renew(self) -> None:
@@ -60,7 +61,7 @@ def size(n_bytes: int, threads: int | None) -> int:
     """Return how many threads shall do work that moves this many bytes: at most so many, None for all that there are."""
     if n_bytes < WORTH_WAKING or threads == 1 or _state.child:
         return 1
-    if n_bytes < WORTH_STARTING and _openmp() is None:
+    if n_bytes < WORTH_STARTING and not openmp():
         return 1
     return usable_threads() if threads is None else threads
 
@@ -74,23 +75,8 @@ def chunks(n_bytes: int, threads: int) -> int:
     return threads if threads == 1 else threads * max(1, min(CHUNKS_A_THREAD, n_bytes // (threads * CHUNK_BYTES)))
 
 
-def run(call: Callable[[Address], None], code: Address, job: Address, threads: int) -> None:
-    """Run a kernel on a job until no chunk is left.  call, code: the kernel as a function, and its address.
-
-    The numbers do not depend on the number of threads, nor on which of them takes a chunk.
-    """
-    if threads == 1:
-        call(job)
-        return
-    openmp = _openmp()
-    if openmp is None:
-        _with_pool(call, job, threads)
-    else:
-        openmp(code, job, threads, 0)
-
-
-def _with_pool(call: Callable[[Address], None], job: Address, threads: int) -> None:
-    """Run a job with the pool's help.  Nobody waits for a helper that has not begun: the caller does its share."""
+def with_pool(call: Callable[[Address], None], job: Address, threads: int) -> None:
+    """Run a job until no chunk is left, with the pool's help; nobody waits for a helper that has not begun."""
     try:
         pool = _pool(threads - 1)
         helpers = [pool.submit(call, job) for _ in range(threads - 1)]
@@ -110,16 +96,16 @@ def _pool(workers: int) -> ThreadPoolExecutor:
         return _state.pool
 
 
-def _openmp() -> Any:
-    """Return GOMP_parallel(code, data, threads, flags) of the OpenMP runtime that is loaded for all to see, or None.
+def openmp() -> Address:
+    """Return the address of GOMP_parallel(code, data, threads, flags) of the OpenMP runtime that all can see here, or 0.
 
     It is the entry that GCC compiles `#pragma omp parallel` to; LLVM's and Intel's runtimes have it as well.  One that is
     not loaded is not looked for: a second runtime's threads would fight with those of the first.
     """
-    function = getattr(_process(), "GOMP_parallel", None)  # found anew, since torch may be imported later than this
-    if function is not None and function.argtypes is None:
-        function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
-    return function
+    if not _state.openmp:  # looked for anew, since torch may be imported later than this
+        function = getattr(_process(), "GOMP_parallel", None)
+        _state.openmp = ctypes.cast(function, ctypes.c_void_p).value or 0 if function is not None else 0
+    return _state.openmp
 
 
 @lru_cache(maxsize=1)

@@ -160,6 +160,29 @@ def take(_: Any, address: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def invoke(_: Any, code: Any, job: Any) -> Any:
+    """Call the function void(int64 *job) whose code is at an address."""
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        b.call(b.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [_INT64]).as_pointer()), [args[1]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def invoke_team(_: Any, team: Any, code: Any, job: Any, threads: Any) -> Any:
+    """Call void team(code, job, unsigned threads, unsigned flags), the entry of an OpenMP runtime, at an address."""
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [_INT64, _INT64, _INT32, _INT32])
+        b.call(b.inttoptr(args[0], kind.as_pointer()), [args[1], args[2], b.trunc(args[3], _INT32), _INT32(0)])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def integers(_: Any, address: Any) -> Any:
     """Return a pointer to the int64 at an address."""
     return _pointer(types.int64)

@@ -85,9 +85,13 @@ def apply(
     a batch row.  k_positions: those of k, if they differ.  role: that of a tensor given alone (it matters to xPos).  Values
     are checked on a CPU, and wrap modulo 2^32 on devices and in graphs.  Rules R-2.1, R-7.1, R-7.3, R-7.4, R-10.4.
     """
+    done = apply_fast(
+        plan, q, k, positions, k_positions, offset, tensor_format, precision, compute, role, in_place=False
+    )
+    if done is not None:
+        return done
     call = Call(plan, tensor_format, precision, compute)
-    done = apply_fast(call, TABLES, q, k, positions, k_positions, offset, role, in_place=False)
-    return _apply(call, q, k, positions, k_positions, offset, role, in_place=False) if done is None else done
+    return _apply(call, q, k, positions, k_positions, offset, role, in_place=False)
 
 
 def apply_(
@@ -107,10 +111,12 @@ def apply_(
 
     Refused: leaves that require a gradient, tensors that overlap themselves or each other.  Rule R-2.8.
     """
-    call = Call(plan, tensor_format, precision, compute)
-    done = apply_fast(call, TABLES, q, k, positions, k_positions, offset, role, in_place=True)
+    done = apply_fast(
+        plan, q, k, positions, k_positions, offset, tensor_format, precision, compute, role, in_place=True
+    )
     if done is not None:
         return done
+    call = Call(plan, tensor_format, precision, compute)
     given = {name: x for name, x in (("q", q), ("k", k)) if x is not None and x is not OMITTED}
     for name, x in given.items():
         _check(call, name, x)
@@ -168,9 +174,11 @@ class RotaryEmbedding(torch.nn.Module):  # type: ignore[misc]
         role: str = "q",
     ) -> Any:
         """Return `apply(plan, q, k, ..)`."""
-        call = Call(self.plan, self.tensor_format, self.precision, self.compute)
-        done = apply_fast(call, TABLES, q, k, positions, k_positions, offset, role, in_place=False)
-        return _apply(call, q, k, positions, k_positions, offset, role, in_place=False) if done is None else done
+        how = self.tensor_format, self.precision, self.compute
+        done = apply_fast(self.plan, q, k, positions, k_positions, offset, *how, role, in_place=False)
+        if done is not None:
+            return done
+        return _apply(Call(self.plan, *how), q, k, positions, k_positions, offset, role, in_place=False)
 
     def extra_repr(self) -> str:
         """Return what print(model) shows."""

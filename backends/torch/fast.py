@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -13,14 +12,15 @@ from torch.autograd import forward_ad
 from ropecore.call import OMITTED, Call
 from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
-from ropecore.tables import TableStore
+from ropecore.positions import LARGEST_POSITION
+from ropecore.precision import signed_log_magnitude
 from ropecore.tensors import check_pair, overlaps_itself
 
 from .. import fused
 from .constants import recording
 
-SHORTEST_TABLE, LONGEST_TABLE = 1 << 9, 1 << 17  # positions
 LARGE = 1 << 22  # bytes
+_KINDS = (Tensor, torch.nn.Parameter)
 _FORMS = {
     torch.float32: "float32",
     torch.float64: "float64",
@@ -45,7 +45,7 @@ def turned_fast(
     if not fused.rotate(plan, _FORMS[x.dtype], [found], reads, writes, torch.get_num_threads()):
         return None
     if in_place:
-        _written([y])
+        torch.autograd.graph.increment_version([y])  # as an operation of torch's own would
     return y
 
 
@@ -64,153 +64,125 @@ def _of(x: Tensor) -> fused.Tensor:
 
 
 class _Recipe(NamedTuple):
-    """What shapes, strides and dtypes decide of a call.
+    """What everything about a call but addresses and numbers decides, and that it is no wrong call.
 
-    n_rows: rows of the table, one a position.  reaches: bytes from the first element of each tensor to the end of its last.
+    length: of the tokens.  ids: how many positions are given, on each axis; 0 for none.  reaches: bytes from the first
+    element of each tensor to the end of its last.
     """
 
     job: fused.Job
-    n_rows: int
+    length: int
+    ids: int
     reaches: tuple[int, ...]
 
 
 def apply_fast(
-    call: Call,
-    store: TableStore,
-    q: Any,
-    k: Any,
-    positions: Any,
-    k_positions: Any,
-    offset: Any,
-    role: str,
-    in_place: bool,
-) -> Any:
-    """Return what `apply` returns for the calls that models make most, or None for all others.
+    plan: Any, q: Any, k: Any, positions: Any, k_positions: Any, offset: Any,
+    tensor_format: Any, precision: Any, compute: Any, role: Any, in_place: bool,
+) -> Any:  # fmt: skip
+    """Return what `apply` returns for the calls that models make most, or None for all others, which may be wrong ones.
 
     It takes q and k of one dtype on a CPU, int64 positions there or none and one offset, exact angles, and no gradient.
-    What is wrong with a call is for the other way to say.
+    Angles are made in the kernel, a block of tokens at a time, so that nothing is kept or allocated but the output.
     """
+    if recording() or k_positions is not None or type(offset) is not int or forward_ad._current_level >= 0:
+        return None
     given = (q,) if k is OMITTED else (q, k)
-    if (
-        type(offset) is not int
-        or k_positions is not None
-        or role not in ("q", "k")
-        or not (positions is None or type(positions) is Tensor)
-        or recording()
-        or forward_ad._current_level >= 0
-        or not all(_plain(x) for x in given)
-        or not fused.available()
-    ):
+    if not all(map(_plain, given)) or not fused.available():
         return None
-    results = given if in_place else tuple(torch.empty_like(x) for x in given)
-    layouts = tuple((x.dtype, x.shape, x.stride(), y.stride()) for x, y in zip(given, results, strict=True))
-    recipe = _recipe(call, in_place, layouts, getattr(positions, "shape", None))
-    tables = None if recipe is None else _tables(call.plan, store, positions, offset, recipe.n_rows)
-    if recipe is None or tables is None or (in_place and not _apart(given, recipe.reaches)):
+    ids_shape = None
+    if positions is not None:
+        if positions.__class__ is not Tensor or positions.dtype is not torch.int64 or offset or not _plain(positions):
+            return None
+        ids_shape = positions.shape if positions.is_contiguous() else ()
+    results = given if in_place else tuple(map(torch.empty_like, given))
+    layouts = [(x.dtype, x.shape, x.stride(), y.stride()) for x, y in zip(given, results, strict=True)]
+    try:
+        recipe = _recipe(plan, tensor_format, precision, compute, role, in_place, ids_shape, *layouts)
+    except TypeError:  # an argument that cannot be hashed
         return None
-    cos, sin, _ = tables
-    addresses = [(x.data_ptr(), y.data_ptr(), cos, sin) for x, y in zip(given, results, strict=True)]
-    fused.run(recipe.job, addresses, torch.get_num_threads())
+    if recipe is None or (in_place and not _apart(given, recipe.reaches)):
+        return None
+    if positions is None and not (-LARGEST_POSITION <= offset <= LARGEST_POSITION + 1 - recipe.length):
+        return None
+    addresses: list[int] = []
+    for x, y in zip(given, results, strict=True):
+        addresses += x.data_ptr(), y.data_ptr(), 0, 0
+    if len(given) == 1:
+        addresses += 0, 0, 0, 0
+    ids = 0 if positions is None else positions.data_ptr()
+    if not fused.run(recipe.job, addresses, torch.get_num_threads(), ids, recipe.ids, offset):
+        return None
     if in_place:
-        _written(results)
+        torch.autograd.graph.increment_version(results)  # as an operation of torch's own would
     return results[0] if k is OMITTED else results
 
 
-def _tables(
-    plan: RotaryPlan, store: TableStore, positions: Any, offset: int, count: int
-) -> tuple[int, int, Any] | None:
-    """Return the addresses of cos and sin, (count, n_pairs) each, and what owns them; None for positions out of range.
-
-    Those of positions that are given are made for this call and not kept.  Others are rows of a table that begins at 0, is
-    shared and grows by doubling, so that a decode step makes nothing.  Beyond the longest, they are made for the call.
-    """
-    end = offset + count
-    if positions is None and offset >= 0 and end <= LONGEST_TABLE:
-        size = max(SHORTEST_TABLE, 1 << max(end - 1, 0).bit_length())
-        with torch.inference_mode(False):
-            owner = store.get(
-                (plan, size), lambda: _made(plan, torch.arange(size), size), lambda table: table[2].nbytes
-            )
-        return owner[0] + 4 * plan.n_pairs * offset, owner[1] + 4 * plan.n_pairs * offset, owner
-    if positions is None:
-        positions = torch.arange(offset, end)  # whose range the kernel checks
-    elif offset or positions.dtype is not torch.int64 or not _plain(positions) or not positions.is_contiguous():
-        return None
-    return _made(plan, positions, count)
-
-
-def _made(plan: RotaryPlan, positions: Tensor, count: int) -> tuple[int, int, Any] | None:
-    table = torch.empty(2 * count * plan.n_pairs, dtype=torch.float32, device="cpu")
-    cos = table.data_ptr()
-    sin = cos + 4 * count * plan.n_pairs
-    threads = torch.get_num_threads()
-    in_range = fused.fill(plan, positions.data_ptr(), count, cos, sin, plan.attention_factor, threads)
-    return (cos, sin, table) if in_range else None
-
-
 @lru_cache(maxsize=4096)
-def _recipe(call: Call, in_place: bool, layouts: tuple[Any, ...], positions: tuple[int, ...] | None) -> _Recipe | None:
+def _recipe(
+    plan: Any, tensor_format: Any, precision: Any, compute: Any, role: Any, in_place: bool,
+    ids_shape: tuple[int, ...] | None, *layouts: Any,
+) -> _Recipe | None:  # fmt: skip
     """Return how to run a call, or None if it is wrong, or not one for the kernels."""
-    plan, letters, dtypes = call.plan, call.letters, {dtype for dtype, *_ in layouts}
-    if call.precision != "exact" or plan.log_magnitude is not None or any(plan.real_axes) or len(dtypes) != 1:
-        return None
-    (dtype,) = dtypes
-    form = _FORMS.get(dtype, "")
-    if form not in ("float32", "float16", "bfloat16") or (call.compute == "input" and form != "float32"):
-        return None
-    parts = []
     try:
-        if positions is None:
+        call, form = Call(plan, tensor_format, precision, compute), _FORMS.get(layouts[0][0], "")
+        signed_log_magnitude(role)
+        if ids_shape is None:
             call.check_positions_given()
-            positions = (call.length(layouts[0][1]),)
-        places: tuple[Any, ...] = tuple(positions[1:] if plan.n_axes > 1 else positions)
-        rows = {letters.token_letter: places[-1], "b": places[0] if len(places) == 2 else 1}
-        for _, shape, strides, y_strides in layouts:
-            call.check_tensor("x", shape, form)
-            call.check_positions(positions, shape, 0)
-            sizes = tuple(rows.get(letter, 1) for letter in call.tensor_format[:-1])
-            steps = {letters.token_letter: plan.n_pairs, "b": plan.n_pairs * places[-1]}
-            table = fused.Strides(
-                (*sizes, plan.n_pairs), (*(steps.get(each, 0) for each in call.tensor_format[:-1]), 1)
-            )
-            x = fused.Strides(tuple(shape), strides)
-            parts.append(fused.Part(x, fused.Strides(tuple(shape), y_strides), table, in_place))
-            if in_place and overlaps_itself(shape, strides):
-                return None
+        for dtype, shape, *_ in layouts:
+            call.check_tensor("x", shape, _FORMS.get(dtype, ""))
+            if ids_shape is not None:
+                call.check_positions(ids_shape, shape, 0)
         if len(layouts) == 2:
-            check_pair(letters, layouts[0][1], layouts[1][1])
-    except (RopeError, IndexError):
+            check_pair(call.letters, layouts[0][1], layouts[1][1])
+    except RopeError:
         return None
-    job = fused.prepare(plan, form, tuple(parts))
+    shape, length = layouts[0][1], call.length(layouts[0][1])
+    if precision != "exact" or plan.log_magnitude is not None or any(plan.real_axes) or not plan.n_pairs:
+        return None
+    if len({dtype for dtype, *_ in layouts}) != 1 or length != call.length(layouts[-1][1]):
+        return None
+    if form not in ("float32", "float16", "bfloat16") or (compute == "input" and form != "float32"):
+        return None
+    places = (length,) if ids_shape is None else ids_shape[1:] if plan.n_axes > 1 else ids_shape
+    rows = {call.letters.token_letter: places[-1], "b": places[0] if len(places) == 2 else 1}
+    steps = {call.letters.token_letter: 1, "b": places[-1]}
+    letters = tensor_format[:-1]
+    table = fused.Strides(
+        (*(rows.get(each, 1) for each in letters), plan.n_pairs), (*(steps.get(each, 0) for each in letters), 1)
+    )
+    parts = []
+    for _, shape, strides, y_strides in layouts:
+        if in_place and overlaps_itself(shape, strides):
+            return None
+        x, y = fused.Strides(tuple(shape), strides), fused.Strides(tuple(shape), y_strides)
+        parts.append(fused.Part(x, y, table, in_place))
+    job = fused.prepare(plan, form, tuple(parts), makes=True)
     if job is None:
         return None
     reaches = [1 + sum((n - 1) * step for n, step in zip(shape, steps, strict=True)) for _, shape, steps, _ in layouts]
-    return _Recipe(job, math.prod(places), tuple(dtype.itemsize * reach for reach in reaches))
+    size = layouts[0][0].itemsize
+    return _Recipe(job, length, 0 if ids_shape is None else math.prod(places), tuple(size * reach for reach in reaches))
 
 
 def _apart(tensors: Sequence[Tensor], reaches: Sequence[int]) -> bool:
     """Return whether tensors may be written: none is of an inference mode that is over, and they surely do not overlap."""
     if any(x.is_inference() for x in tensors) and not torch.is_inference_mode_enabled():
         return False
-    spans = sorted((x.data_ptr(), reach) for x, reach in zip(tensors, reaches, strict=True))
-    return all(start + reach <= after for (start, reach), (after, _) in pairwise(spans))
+    if len(tensors) == 1:
+        return True
+    q, k = (x.data_ptr() for x in tensors)
+    return q + reaches[0] <= k or k + reaches[1] <= q
 
 
 def _plain(x: Any) -> bool:
     """Return whether x is a dense tensor of the host's memory that no gradient is asked of."""
+    if type(x) not in _KINDS or not x.is_cpu or x.layout is not torch.strided or x.is_neg():
+        return False
+    if x.requires_grad and torch.is_grad_enabled():
+        return False
     try:
         x.data_ptr()
-    except (AttributeError, RuntimeError):  # no tensor; or one that stands for others, as in a batched gradient
+    except RuntimeError:  # one that stands for others, as in a batched gradient
         return False
-    return (
-        type(x) in (Tensor, torch.nn.Parameter)
-        and x.is_cpu
-        and x.layout is torch.strided
-        and not x.is_neg()
-        and not (x.requires_grad and torch.is_grad_enabled())
-    )
-
-
-def _written(tensors: Sequence[Tensor]) -> None:
-    """Tell autograd that these tensors were changed in place, as an operation of torch's own would."""
-    torch.autograd.graph.increment_version(tensors)  # those of an inference mode have none
+    return True
