@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+import ropecore
+
 from . import bounds, compare
 from .arrays import Floats, decode, decode_floats, decode_object
 from .cases import Case
@@ -17,14 +19,23 @@ def frequencies(case: Case, target: Target, way: Way) -> None:
     config, result = case.data["config"], case.data["result"]
     found, factor, logs = frequencies_of(target, config, case.data["seq_len"])
     wanted = decode_floats(result["frequencies"])
-    compare.relative(
-        found.reshape(wanted.shape) if found.size == wanted.size else found, result["frequencies"], "frequencies"
-    )
+    found = found.reshape(wanted.shape) if found.size == wanted.size else found
+    if target.has("frequencies") and target.capabilities.words.own and target.capabilities.angle == "float32":
+        compare.within(found, wanted, single_precision(config) * np.abs(wanted), "frequencies")
+    else:
+        compare.relative(found, result["frequencies"], "frequencies")
     compare.relative(np.asarray(factor, np.float64), result["attention_factor"], "attention_factor")
     if logs is None or result["log_magnitude"] is None:
         compare.identical(logs is None, result["log_magnitude"] is None, "having no log_magnitude")
     else:
         compare.relative(np.asarray(logs, np.float64), result["log_magnitude"], "log_magnitude")
+
+
+def single_precision(config: Mapping[str, Any]) -> Floats:
+    """Return the relative bound of frequencies that were made in float32: c_j units, R-10.6."""
+    lanes = ropecore.RopeConfig.from_dict({**config, "scaling": None}).rows().lanes
+    k = bounds.own_frequencies(config, lanes)
+    return np.broadcast_to(np.asarray(k) - 2, len(lanes))[:, None] * 2.0**-24
 
 
 def frequencies_of(target: Target, config: Mapping[str, Any], seq_len: int | None) -> tuple[Floats, Any, Any]:

@@ -15,7 +15,7 @@ from .cases import Case, all_cases, cases, names
 from .judge import concerns, judge, left_out
 from .report import Report, Result, Selection
 from .target import Target
-from .verdicts import Skip, Way
+from .verdicts import NotApplicable, Skip, Way
 
 SMOKE = 3  # easy cases that tell a broken harness from wrong arithmetic
 AGAIN = 8  # cases that are judged again when all have run
@@ -123,7 +123,7 @@ def _problem(call: Call, target: Target) -> str:
     try:
         y = target.to_numpy(calls.once(target, call, target.asarray(call.x, way.dtype), way))
         finite = bool(np.isfinite(y.astype(np.float64)).all())
-    except Skip:
+    except (Skip, NotApplicable):
         return ""  # it answers
     except Exception as error:
         return f"{type(error).__name__}: {error}"
