@@ -8,7 +8,8 @@ from pathlib import Path
 
 from . import __doc__ as description
 from . import report
-from .cases import Case, all_cases
+from .case import Case
+from .cases import all_cases
 from .peers import Missing
 from .timing import compare
 

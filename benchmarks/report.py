@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .cases import Case, Pair
+from .case import Case, Pair
 from .timing import Timing
 
 LIBRARIES = (

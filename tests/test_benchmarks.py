@@ -10,7 +10,8 @@ sys.path.append(str(Path(__file__).parents[1]))  # the benchmarks are not instal
 
 from benchmarks import report
 from benchmarks.__main__ import main
-from benchmarks.cases import Case, Pair, all_cases
+from benchmarks.case import Case, Pair
+from benchmarks.cases import all_cases
 from benchmarks.timing import Timing, compare
 
 

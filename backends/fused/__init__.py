@@ -8,8 +8,8 @@ tables, whatever the number of threads.
 import ctypes
 import importlib.util
 import platform
-import sys
 import struct
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -89,9 +89,14 @@ def run(
     follow `first`, which are in range.  Return False if a position is out of range; nothing was done then.  Rule R-7.1.
     """
     threads = team.size(job.n_bytes, threads)
-    whole = job.stretches >= 4 * threads and job.n_bytes >= WHOLE_STRETCHES  # no two threads make the same rows
-    pieces = job.stretches if whole else team.chunks(job.n_bytes, threads)
+    pieces = 1 if threads == 1 else _pieces(job, threads)
     return _run(_kernel(job), (job.address, len(job.numbers)), pieces, threads, (first, ids, n_ids), addresses)
+
+
+def _pieces(job: Job, threads: int) -> int:
+    """Return how many chunks a job is cut into: whole stretches of tokens if it is large, as no two threads then make the same rows."""
+    whole = job.stretches >= 4 * threads and job.n_bytes >= WHOLE_STRETCHES
+    return job.stretches if whole else team.chunks(job.n_bytes, threads)
 
 
 def _run(
@@ -105,13 +110,13 @@ def _run(
     """Run a kernel on a copy of a job, filled in: the words are those of `kernels.launch`."""
     entry = team.openmp() if threads > 1 else 0
     if threads == 1 or entry:
-        return bool(_launch()(_REQUEST.pack(*template, kernel.address, entry, threads, 0, pieces, *where, *addresses)))
+        return _launch()(_REQUEST.pack(*template, kernel.address, entry, threads, 0, pieces, *where, *addresses)) == 1
     job = (ctypes.c_int64 * template[1])()
     address = ctypes.addressof(job)
-    in_range = _launch()(_REQUEST.pack(*template, kernel.address, 0, 1, address, pieces, *where, *addresses))
-    if in_range:
-        team.with_pool(kernel.call, address, threads)
-    return bool(in_range)
+    if not _launch()(_REQUEST.pack(*template, kernel.address, 0, 1, address, pieces, *where, *addresses)):
+        return False
+    team.with_pool(kernel.call, address, threads)
+    return True
 
 
 @lru_cache(maxsize=4096)

@@ -43,12 +43,18 @@ class Kernel:
 
 
 @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+def address_of(array: Any) -> Any:
+    """Return the address of an array as int64; Numba's own is a uint64, and becomes a float64 when an int64 joins it."""
+    return np.int64(array.ctypes.data)
+
+
+@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
 def make_row(
     positions: Any, start: Any, t: Any, count: Any, axes: Any, n: Any,
     high: Any, low: Any, phases: Any, cos: Any, sin: Any, factor: Any,
 ) -> None:  # fmt: skip
     """Write the float32 cos and sin of position t: that of each axis in `positions`, or start + t where it is 0.  R-10.2"""
-    phase = phases.ctypes.data
+    phase = address_of(phases)
     phases[:] = 0
     for a in range(axes):
         p = np.int32(integers(positions)[a * count + t] if positions else start + t)
@@ -78,15 +84,16 @@ def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
     scattered = read == "scattered"
     way_in, way_out = ("halves", "halves") if scattered else (read, write)
     next_in, next_out = size * (2 if way_in == "steps" else 1), size * (2 if way_out == "steps" else 1)
-    width, narrow = (WIDTH // 2, 2) if form == "float64" else (WIDTH, 4)
+    widths = {"float64": (WIDTH // 2, WIDTH // 2, 2), "bfloat16": (2 * WIDTH, WIDTH, 4)}
+    broad, width, narrow = widths.get(form, (WIDTH, WIDTH, 4))
 
     def work(job: Any) -> None:  # noqa: PLR0915  # one piece: a call would cost more than a row
         j = carray(job, (place.HEADER + 2 * place.PART,))
-        counter, chunks = j.ctypes.data + 8 * place.COUNTER, j[place.CHUNKS]
+        counter, chunks = address_of(j) + 8 * place.COUNTER, j[place.CHUNKS]
         bounced = np.empty(size * max(j[place.HEADER + place.LANES], 1), np.uint8)
         makes, positions, start, count = j[place.MAKES], j[place.POSITIONS], j[place.START], j[place.COUNT]
         axes, high, low = j[place.AXES], j[place.HIGH], j[place.LOW]
-        factor = floats(j.ctypes.data + 8 * place.FACTOR)[0]
+        factor = floats(address_of(j) + 8 * place.FACTOR)[0]
         rows = np.empty((max(place.ROWS_BYTES // 4, 2 * j[place.HEADER + place.PAIRS]) if makes else 0), np.float32)
         phases = np.empty(max(j[place.HEADER + place.PAIRS], 1) if makes else 0, np.uint32)
         made, made_step, made_end = -1, -1, -1  # which rows are in `rows`
@@ -140,14 +147,14 @@ def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
                         at -= inside * along
                         last = at + (min(block, n_tokens - first) * along if along else 1)
                         if at != made or along != made_step or last != made_end:
-                            made, made_step, made_end, row = at, along, last, rows.ctypes.data
+                            made, made_step, made_end, row = at, along, last, address_of(rows)
                             for t in range(at, last, along if along else 1):
                                 make_row(
                                     positions, start, t, count, axes, pairs, high, low, phases,
                                     row, row + 4 * pairs, factor,
                                 )  # fmt: skip
                                 row += 8 * pairs
-                        pc = rows.ctypes.data + (inside * 8 * pairs if along else 0)
+                        pc = address_of(rows) + (inside * 8 * pairs if along else 0)
                         ps = pc + 4 * pairs
                         next_row = 8 * pairs if t_step else 0
                     else:
@@ -164,8 +171,8 @@ def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
                                 copy(size, px + lane * x_lane, py + lane * y_lane)
                         if bounces:  # in place, and a lane may be written before its pair reads it
                             for lane in range(lanes):
-                                copy(size, px + lane * x_lane, bounced.ctypes.data + lane * size)
-                            px = bounced.ctypes.data
+                                copy(size, px + lane * x_lane, address_of(bounced) + lane * size)
+                            px = address_of(bounced)
                         k = 0
                         if scattered:
                             while k < pairs:
@@ -174,6 +181,10 @@ def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
                                 turn(form, 1, way_in, way_out, x0, x1, y0, y1, pc + wide * k, ps + wide * k)
                                 k += 1
                         x0, x1, y0, y1 = px + r0, px + r1, py + w0, py + w1
+                        while k + broad <= pairs:
+                            i, o, t = k * next_in, k * next_out, k * wide
+                            turn(form, broad, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
+                            k += broad
                         while k + width <= pairs:
                             i, o, t = k * next_in, k * next_out, k * wide
                             turn(form, width, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
@@ -200,8 +211,8 @@ def tables() -> Kernel:
 
     def work(job: Any) -> None:
         j = carray(job, (place.HEADER + place.PART,))
-        counter, chunks, count = j.ctypes.data + 8 * place.COUNTER, j[place.CHUNKS], j[place.COUNT]
-        n, factor = j[place.HEADER + place.PAIRS], floats(j.ctypes.data + 8 * place.FACTOR)[0]
+        counter, chunks, count = address_of(j) + 8 * place.COUNTER, j[place.CHUNKS], j[place.COUNT]
+        n, factor = j[place.HEADER + place.PAIRS], floats(address_of(j) + 8 * place.FACTOR)[0]
         cos, sin = j[place.HEADER + place.COS], j[place.HEADER + place.SIN]
         phases = np.empty(max(n, 1), np.uint32)
         while True:
@@ -235,7 +246,7 @@ def launch() -> Kernel:
         r = carray(request, (REQUEST,))
         length, template = r[LENGTH], integers(r[TEMPLATE])
         own = np.empty(place.HEADER + 2 * place.PART, np.int64)
-        address = r[OUT] if r[OUT] else own.ctypes.data
+        address = r[OUT] if r[OUT] else address_of(own)
         j = integers(address)
         for i in range(length):
             j[i] = template[i]

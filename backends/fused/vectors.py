@@ -43,6 +43,9 @@ def turn(
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
         x0, x1, y0, y1, c, s = args[4:]
         cos, sin = _load(b, c, computed(name), n), _load(b, s, computed(name), n)
+        if name == "bfloat16" and n % 4 == 0 and how_read == how_write == "halves":
+            _turn_words(b, n, (x0, x1), (y0, y1), cos, sin)
+            return context.get_dummy_value()
         if how_read == "steps":
             first, second = _load_pairs(b, x0, name, n)
         else:
@@ -224,6 +227,32 @@ def narrowed(b: Any, value: Any, form: str) -> Any:
     return value
 
 
+def _turn_words(b: Any, n: int, x: Sequence[Any], y: Sequence[Any], cos: Any, sin: Any) -> None:
+    """Turn n pairs of bfloat16 whose halves lie together, two lanes a 32-bit word: nothing is widened or packed by shuffles."""
+    words = [_halves(b, _load(b, address, _INT32, n // 2)) for address in x]  # the even lanes, and the odd ones
+    turned = []
+    for parity, (first, second) in enumerate(zip(*words, strict=True)):
+        c, s = (_shuffled(b, table, table, range(parity, n, 2)) for table in (cos, sin))
+        turned.append((b.fsub(b.fmul(first, c), b.fmul(second, s)), b.fadd(b.fmul(first, s), b.fmul(second, c))))
+    for (even, odd), address in zip(zip(*turned, strict=True), y, strict=True):
+        _store(b, _joined(b, even, odd), address)
+
+
+def _halves(b: Any, words: Any) -> tuple[Any, Any]:
+    """Return the lower and the upper bfloat16 of 32-bit words as numbers to compute with."""
+    n = words.type.count
+    halves = b.shl(words, _all(n, 16)), b.and_(words, _all(n, 0xFFFF0000))
+    low, high = (b.bitcast(half, ir.VectorType(_FLOAT, n)) for half in halves)
+    return low, high
+
+
+def _joined(b: Any, low: Any, high: Any) -> Any:
+    """Return numbers rounded to bfloat16 as the lower and the upper halves of 32-bit words."""
+    n = low.type.count
+    upper = b.and_(_rounded_to_bfloat16(b, high), _all(n, 0xFFFF0000))
+    return b.or_(b.lshr(_rounded_to_bfloat16(b, low), _all(n, 16)), upper)
+
+
 def _rounded_to_bfloat16(b: Any, value: Any) -> Any:
     """Return the bits of float32 numbers, whose upper halves are the numbers rounded to bfloat16.
 
@@ -240,10 +269,7 @@ def _rounded_to_bfloat16(b: Any, value: Any) -> Any:
 def _load_pairs(b: Any, address: Any, form: str, n: int) -> tuple[Any, Any]:
     """Return n pairs that alternate in memory as two vectors to compute with."""
     if form == "bfloat16":  # a pair is one word, and its halves need no shuffle
-        words = _load(b, address, _INT32, n)
-        halves = b.shl(words, _all(n, 16)), b.and_(words, _all(n, 0xFFFF0000))
-        first, second = (b.bitcast(half, ir.VectorType(_FLOAT, n)) for half in halves)
-        return first, second
+        return _halves(b, _load(b, address, _INT32, n))
     both = widened(b, _load(b, address, STORED[form], 2 * n), form)
     return _shuffled(b, both, both, range(0, 2 * n, 2)), _shuffled(b, both, both, range(1, 2 * n, 2))
 
@@ -252,9 +278,7 @@ def _store_pairs(b: Any, first: Any, second: Any, address: Any, form: str) -> No
     """Store two vectors of n computed numbers as n pairs that alternate in memory."""
     n = first.type.count
     if form == "bfloat16":
-        low = b.lshr(_rounded_to_bfloat16(b, first), _all(n, 16))
-        high = b.and_(_rounded_to_bfloat16(b, second), _all(n, 0xFFFF0000))
-        _store(b, b.or_(low, high), address)
+        _store(b, _joined(b, first, second), address)
         return
     both = _shuffled(b, first, second, [lane // 2 + n * (lane % 2) for lane in range(2 * n)])
     _store(b, narrowed(b, both, form), address)

@@ -1,7 +1,6 @@
 """The one-pass kernels for eager tensors on a CPU; what they cannot take is left to torch's operations."""
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from .. import fused
 from .constants import recording
 
 LARGE = 1 << 22  # bytes
-_KINDS = (Tensor, torch.nn.Parameter)
+_KINDS, _STRIDED = (Tensor, torch.nn.Parameter), torch.strided
 _FORMS = {
     torch.float32: "float32",
     torch.float64: "float64",
@@ -66,12 +65,12 @@ def _of(x: Tensor) -> fused.Tensor:
 class _Recipe(NamedTuple):
     """What everything about a call but addresses and numbers decides, and that it is no wrong call.
 
-    length: of the tokens.  ids: how many positions are given, on each axis; 0 for none.  reaches: bytes from the first
+    last_offset: the largest that leads to no position out of range.  ids: how many positions are given, on each axis; 0 for none.  reaches: bytes from the first
     element of each tensor to the end of its last.
     """
 
     job: fused.Job
-    length: int
+    last_offset: int
     ids: int
     reaches: tuple[int, ...]
 
@@ -85,45 +84,59 @@ def apply_fast(
     It takes q and k of one dtype on a CPU, int64 positions there or none and one offset, exact angles, and no gradient.
     Angles are made in the kernel, a block of tokens at a time, so that nothing is kept or allocated but the output.
     """
-    if recording() or k_positions is not None or type(offset) is not int or forward_ad._current_level >= 0:
+    if k_positions is not None or type(offset) is not int or recording() or forward_ad._current_level >= 0:
         return None
-    given = (q,) if k is OMITTED else (q, k)
-    if not all(map(_plain, given)) or not fused.available():
+    at = _address(q)
+    alone = k is OMITTED
+    k_at = 0 if alone else _address(k)
+    ids = 0 if positions is None else _address(positions)
+    if not at or not (alone or k_at) or not fused.available():
         return None
-    ids_shape = None
-    if positions is not None:
-        if positions.__class__ is not Tensor or positions.dtype is not torch.int64 or offset or not _plain(positions):
+    if positions is not None and (not ids or offset or positions.dtype is not torch.int64):
+        return None
+    k_out: Any = k
+    if in_place:
+        if q.is_inference() and not torch.is_inference_mode_enabled():
             return None
-        ids_shape = positions.shape if positions.is_contiguous() else ()
-    results = given if in_place else tuple(map(torch.empty_like, given))
-    layouts = [(x.dtype, x.shape, x.stride(), y.stride()) for x, y in zip(given, results, strict=True)]
+        out, out_at, k_out_at = q, at, k_at
+    else:
+        out, k_out = torch.empty_like(q), None if alone else torch.empty_like(k)
+        out_at, k_out_at = out.data_ptr(), 0 if alone else k_out.data_ptr()
     try:
-        recipe = _recipe(plan, tensor_format, precision, compute, role, in_place, ids_shape, *layouts)
+        recipe = _recipe(
+            plan, tensor_format, precision, compute, role, in_place,
+            None if positions is None else positions.shape if positions.is_contiguous() else (),
+            q.dtype, q.shape, q.stride(), out.stride(),
+            *(() if alone else (k.dtype, k.shape, k.stride(), k_out.stride())),
+        )  # fmt: skip
     except TypeError:  # an argument that cannot be hashed
         return None
-    if recipe is None or (in_place and not _apart(given, recipe.reaches)):
+    if recipe is None or (positions is None and not -LARGEST_POSITION <= offset <= recipe.last_offset):
         return None
-    if positions is None and not (-LARGEST_POSITION <= offset <= LARGEST_POSITION + 1 - recipe.length):
-        return None
-    addresses: list[int] = []
-    for x, y in zip(given, results, strict=True):
-        addresses += x.data_ptr(), y.data_ptr(), 0, 0
-    if len(given) == 1:
-        addresses += 0, 0, 0, 0
-    ids = 0 if positions is None else positions.data_ptr()
-    if not fused.run(recipe.job, addresses, torch.get_num_threads(), ids, recipe.ids, offset):
+    if in_place and not alone:
+        if k.is_inference() and not torch.is_inference_mode_enabled():
+            return None
+        if at < k_at + recipe.reaches[1] and k_at < at + recipe.reaches[0]:  # they may overlap
+            return None
+    if not fused.run(
+        recipe.job, (at, out_at, 0, 0, k_at, k_out_at, 0, 0), torch.get_num_threads(), ids, recipe.ids, offset
+    ):
         return None
     if in_place:
-        torch.autograd.graph.increment_version(results)  # as an operation of torch's own would
-    return results[0] if k is OMITTED else results
+        torch.autograd.graph.increment_version(q if alone else (q, k))  # as an operation of torch's own would
+    return out if alone else (out, k_out)
 
 
 @lru_cache(maxsize=4096)
 def _recipe(
     plan: Any, tensor_format: Any, precision: Any, compute: Any, role: Any, in_place: bool,
-    ids_shape: tuple[int, ...] | None, *layouts: Any,
+    ids_shape: tuple[int, ...] | None, *tensors: Any,
 ) -> _Recipe | None:  # fmt: skip
-    """Return how to run a call, or None if it is wrong, or not one for the kernels."""
+    """Return how to run a call, or None if it is wrong, or not one for the kernels.
+
+    tensors: the dtype, shape, strides and the output's strides of q, and those of k if there is one.
+    """
+    layouts = [tensors[:4], tensors[4:]] if len(tensors) > 4 else [tensors]
     try:
         call, form = Call(plan, tensor_format, precision, compute), _FORMS.get(layouts[0][0], "")
         signed_log_magnitude(role)
@@ -162,27 +175,27 @@ def _recipe(
         return None
     reaches = [1 + sum((n - 1) * step for n, step in zip(shape, steps, strict=True)) for _, shape, steps, _ in layouts]
     size = layouts[0][0].itemsize
-    return _Recipe(job, length, 0 if ids_shape is None else math.prod(places), tuple(size * reach for reach in reaches))
-
-
-def _apart(tensors: Sequence[Tensor], reaches: Sequence[int]) -> bool:
-    """Return whether tensors may be written: none is of an inference mode that is over, and they surely do not overlap."""
-    if any(x.is_inference() for x in tensors) and not torch.is_inference_mode_enabled():
-        return False
-    if len(tensors) == 1:
-        return True
-    q, k = (x.data_ptr() for x in tensors)
-    return q + reaches[0] <= k or k + reaches[1] <= q
+    return _Recipe(
+        job,
+        LARGEST_POSITION + 1 - length,
+        0 if ids_shape is None else math.prod(places),
+        tuple(size * reach for reach in reaches),
+    )
 
 
 def _plain(x: Any) -> bool:
     """Return whether x is a dense tensor of the host's memory that no gradient is asked of."""
-    if type(x) not in _KINDS or not x.is_cpu or x.layout is not torch.strided or x.is_neg():
-        return False
+    return bool(_address(x)) or (type(x) in _KINDS and x.is_cpu and x.numel() == 0)
+
+
+def _address(x: Any) -> int:
+    """Return the address of a dense tensor of the host's memory that no gradient is asked of and that is not empty, or 0."""
+    if type(x) not in _KINDS or not x.is_cpu or x.layout is not _STRIDED or x.is_neg():
+        return 0
     if x.requires_grad and torch.is_grad_enabled():
-        return False
+        return 0
     try:
-        x.data_ptr()
+        address: int = x.data_ptr()
     except RuntimeError:  # one that stands for others, as in a batched gradient
-        return False
-    return True
+        return 0
+    return address
