@@ -25,7 +25,6 @@ from ropecore.forms import sinusoidal_encoding as sinusoidal_encoding
 from ropecore.forms import sparse_rotation_matrix as sparse_rotation_matrix
 from ropecore.identify import Identification as Identification
 from ropecore.identify import identify as identify
-from ropecore.linear import linear_attention as linear_attention
 from ropecore.plan import RotaryPlan as RotaryPlan
 from ropecore.positions import axes_first as axes_first
 from ropecore.positions import dual_chunk_positions as dual_chunk_positions
@@ -55,17 +54,19 @@ from ropecore.vision_positions import vision_token_types as vision_token_types
 from ropecore.weights import convert_pairing as convert_pairing
 
 if TYPE_CHECKING:
+    from ropecore.linear import linear_attention as linear_attention
     from ropecore.read import read_config as read_config
     from ropecore.read import read_configs as read_configs
 
-_READERS = ("read_config", "read_configs")  # loaded when first asked for: they take as long to import as all the rest
+# loaded when first asked for: the readers take as long to import as all the rest
+_LATER = {"linear_attention": "ropecore.linear", "read_config": "ropecore.read", "read_configs": "ropecore.read"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _READERS:
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("ropecore.read"), name)
+    return getattr(import_module(_LATER[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_READERS})
+    return sorted({*globals(), *_LATER})
