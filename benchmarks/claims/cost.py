@@ -192,5 +192,5 @@ def plot(result: Result, figure: Any) -> None:
     left.set(xlabel="time over that of adding a table to q and k", xlim=(0, None))
     right.set(xlabel="share of the layer's time (%)", xscale="log")
     right.xaxis.set_major_formatter("{x:g}")
-    figure.suptitle(result.ours[0].upper() + result.ours[1:].replace("; ", ";\n"), fontsize=10)
+    figure.suptitle(result.ours.replace("; ", ";\n"), fontsize=10)
     figure.legend(loc="outside lower center", ncols=5, fontsize=9)
