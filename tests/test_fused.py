@@ -267,7 +267,7 @@ def test_a_forked_child(beside: str) -> None:
         pytest.importorskip(beside)
     environment = os.environ | {"OMP_NUM_THREADS": "2"}
     done = subprocess.run(
-        [sys.executable, "-c", FORKED, beside],
+        [sys.executable, "-P", "-c", FORKED, beside],
         env=environment,
         capture_output=True,
         text=True,
@@ -307,7 +307,7 @@ rope.apply(RopeConfig(head_dim=8, base=1e4, pairing="half_split").plan(), np.one
 """
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     environment.pop("NUMBA_CACHE_DIR", None)
-    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, "-P", "-c", script], env=environment, check=True, timeout=120)
     assert len(list((tmp_path / "ropecore").rglob("*.nbc"))) == 3  # those of tables, of a rotation and of a launch
 
 
