@@ -1,30 +1,16 @@
 """Arrays of the vector files, and comparison of bits."""
 
-import importlib
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ropecore import RopeError
-
 Array: TypeAlias = npt.NDArray[Any]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 SPECIAL = ("NaN", "Infinity", "-Infinity")
 DTYPES = ("float32", "float64", "bfloat16", "float16")
-
-
-def numpy_dtype(name: str) -> np.dtype[Any]:
-    """Return NumPy's dtype of that name; bfloat16 is ml_dtypes's."""
-    if name != "bfloat16":
-        return np.dtype(name)
-    try:
-        bfloat16: np.dtype[Any] = np.dtype(importlib.import_module("ml_dtypes").bfloat16)
-    except ImportError as error:
-        raise RopeError("dtype", name, "needs ml_dtypes", "pip install ropecore[bf16]") from error
-    return bfloat16
 
 
 def decode(source: Mapping[str, Any]) -> Array:

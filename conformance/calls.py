@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 import ropecore
+from ropecore.precision import numpy_dtype
 
 from . import bounds
-from .arrays import Array, Floats, decode, decode_floats, numpy_dtype
+from .arrays import Array, Floats, decode, decode_floats
 from .target import Target
 from .verdicts import Mismatch, NotApplicable, Way
 

@@ -3,17 +3,18 @@
 import importlib
 import importlib.util
 import inspect
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from ropecore import RopeError
+from ropecore.precision import numpy_dtype
 
-from .arrays import DTYPES, Array, numpy_dtype
+from .arrays import DTYPES, Array
 from .bounds import Words
 from .verdicts import NotApplicable
 
@@ -206,11 +207,8 @@ def load_target(name: str) -> Target:
 
 
 def _backend(name: str) -> Any:
-    """Return a backend's own target, or the backend where it has none."""
-    package = _imported(name, f"ropecore.backends.{name}")
-    if importlib.util.find_spec(f"{package.__name__}.target") is None:
-        return package
-    module = _imported(name, f"{package.__name__}.target")
+    """Return a backend's own target: its object of that name, or else the module."""
+    module = _imported(name, f"ropecore.backends.{name}.target")
     return getattr(module, "target", module)
 
 
@@ -224,7 +222,7 @@ def _imported(name: str, module: str) -> Any:
 
 
 def backends() -> list[str]:
-    """Return the names of the backends that come with ropecore."""
+    """Return the names of the backends that come with ropecore: its folders with a target, which is not imported."""
     spec = importlib.util.find_spec("ropecore.backends")
     folders = [] if spec is None else list(spec.submodule_search_locations or [])
-    return sorted(module.name for module in pkgutil.iter_modules(folders) if module.ispkg)
+    return sorted(path.parent.name for folder in folders for path in Path(folder).glob("*/target.py"))

@@ -1,9 +1,9 @@
-"""What every adapter's call has in common: arguments checked, shapes lined up, q and k dispatched (R-7.3, R-7.4, R-12.4, R-12.5).
+"""What every adapter's call has in common: arguments checked, shapes lined up, positions counted (R-7.3, R-7.4, R-12.4, R-12.5).
 
 An adapter adds its own arrays; here is what does not depend on them, so that all refuse the same calls in the same words.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from ropecore.errors import RopeError, choice
 from ropecore.lanes import IntArray
 from ropecore.plan import RotaryPlan
 from ropecore.positions import LARGEST_POSITION
-from ropecore.precision import COMPUTES, PRECISIONS, signed_log_magnitude
+from ropecore.precision import COMPUTES, PRECISIONS
 from ropecore.tensors import TensorFormat
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -69,6 +69,15 @@ class Call:
             raise RopeError("offset", offset, "cannot go with positions", "Add it to the positions.", "R-7.4")
         self.letters.check_positions(self.plan, positions, tensor)
 
+    def check_tables(self, cos: Sequence[Any], sin: Sequence[Any], tensor: Sequence[Any], n_pairs: int) -> None:
+        """Refuse cos and sin of other shapes than those of `cos_sin` at the tensor's positions.  Rule R-12.5."""
+        for name, shape in (("cos", cos), ("sin", sin)):
+            if not shape or shape[-1] != n_pairs or not self.fits(shape[:-1], tensor):
+                self.letters.refuse_table(name, n_pairs, shape, tensor)
+        if len(cos) != len(sin) or cos[0] != sin[0]:
+            cure = "Make both with one call of cos_sin."
+            raise RopeError("sin", tuple(sin), f"its shape is not that of cos, {tuple(cos)}", cure, "R-12.5")
+
     def fits(self, positions: Sequence[Any], tensor: Sequence[Any]) -> bool:
         """Return whether positions on one axis have the shape that the tensor asks for.  Rule R-7.3.
 
@@ -86,31 +95,19 @@ class Call:
         """Return the dtype that tables for a tensor of this dtype are made in.  Rule R-10.4."""
         return "float64" if dtype == "float64" else "float32"
 
-    def line_up(
-        self, table: Any, tensor: Sequence[Any], batch_second: Callable[[Any], Any], reshape: Callable[..., Any]
-    ) -> Any:
-        """Return a table (.., n_pairs) in a shape that broadcasts against the tensor.
-
-        batch_second exchanges the first two dimensions: the positions of an "sbhd" tensor are (b, s) all the same (R-7.3).
-        """
-        self.letters.check_table(self.plan.n_pairs, table.shape, tensor)
-        shape = self.letters.table_shape(table.shape)
-        return reshape(
-            batch_second(table) if len(table.shape) == 3 and self.letters.sequence_before_batch else table, shape
-        )
-
-    def following(self, offset: Any, tensor: Sequence[Any]) -> IntArray:
-        """Return offset + 0, 1, 2, ..: (s,), or (b, s) for one offset a batch row.  Rule R-7.4."""
-        self.check_positions_given()
+    def counted(self, argument: str, start: Any, tensor: Sequence[Any], step: int) -> IntArray:
+        """Return start + 0, step, 2 step, .. on every axis: (s,), or (b, s) for one start a batch row.  Rules R-7.4, R-9.5."""
+        if step:
+            self.check_positions_given()
         length = self.length(tensor)
-        start = self.host_offset("offset", offset, tensor, reach=max(length - 1, 0))
-        return np.asarray(start, np.int64)[..., None] + np.arange(length)
-
-    def shifted(self, delta: Any, tensor: Sequence[Any]) -> IntArray:
-        """Return delta for each token, (s,) or (b, s), on every axis.  Rule R-9.5."""
-        by = np.asarray(self.host_offset("delta", delta, tensor, reach=0), np.int64)
-        positions = np.repeat(by[..., None], self.length(tensor), axis=-1)
+        starts = np.asarray(self.host_offset(argument, start, tensor, reach=step * max(length - 1, 0)), np.int64)
+        positions = starts[..., None] + step * np.arange(length)
         return positions if self.plan.n_axes == 1 else np.repeat(positions[None], self.plan.n_axes, axis=0)
+
+    def is_place_of_one_token(self, position: Any, offset: Any, tensor: Sequence[Any]) -> bool:
+        """Return whether an integer in place of positions is an offset: the tensor holds one token, on one integer axis."""
+        known = isinstance(offset, int) and offset == 0 and not isinstance(position, bool)
+        return bool(known and self.length(tensor) == 1 and self.plan.n_axes == 1 and not any(self.plan.real_axes))
 
     def check_positions_given(self) -> None:
         """Refuse a call without positions that needs them.  Rule R-7.4."""
@@ -141,16 +138,3 @@ class Call:
             has = "is packed and has no batch" if batch is None else f"has a batch of {batch}"
             cure = "Give one integer, or one a batch row."
             raise RopeError(argument, tuple(shape), f"does not fit the tensor, which {has}", cure, "R-7.4")
-
-
-def rotate_pair(
-    one: Callable[[str, Any, Any, str], Any], q: Any, k: Any, positions: Any, k_positions: Any, role: str
-) -> Any:
-    """Return one("q", q, ..) if k was omitted, else a pair; k has positions of its own or those of q."""
-    signed_log_magnitude(role)  # refuses what is no role, also where tables come from a store
-    if k is OMITTED:
-        if k_positions is not None:
-            raise RopeError("k_positions", "given", "there is no k", "Pass k, or use positions.", "R-7.3")
-        return one("q", q, positions, role)
-    rotated_q = None if q is None else one("q", q, positions, "q")
-    return rotated_q, None if k is None else one("k", k, positions if k_positions is None else k_positions, "k")

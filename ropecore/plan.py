@@ -181,6 +181,10 @@ class RotaryPlan:
 
     def on_written_lanes(self) -> "RotaryPlan":
         """Return the plan that moves an already rotated vector: lanes written, no A, centre 0 (R-9.5)."""
+        return self._moved
+
+    @cached_property
+    def _moved(self) -> "RotaryPlan":
         return self.replace(lanes=self.out, out_lanes=self.out, attention_factor=1.0, centre=0.0)
 
     def to_dict(self) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def dual_chunk_positions(positions: npt.ArrayLike, chunk_length: int, local_leng
 
 def integer_positions(argument: str, values: npt.ArrayLike) -> IntArray:
     """Return integer positions as int64, or refuse another kind and values beyond 2^31 - 1.  Rules R-7.1, R-12.5."""
-    array = np.asarray(values)
+    array = host_array(argument, values)
     if array.size == 0 and array.dtype.kind == "f":
         array = array.astype(np.int64)  # np.asarray([]) is float
     if array.dtype.kind not in "iu":
@@ -71,3 +71,12 @@ def integer_positions(argument: str, values: npt.ArrayLike) -> IntArray:
         worst = int(array.max()) if array.max() > LARGEST_POSITION else int(array.min())
         raise RopeError(argument, worst, "positions must be within +-(2^31 - 1)", rule="R-7.1")
     return array.astype(np.int64)
+
+
+def host_array(argument: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return values as an array, or refuse what makes none, such as rows of different lengths.  Rule R-12.5."""
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, OverflowError) as error:
+        cure = "Rows must have one length; your library's stack makes one array of several."
+        raise RopeError(argument, type(values).__name__, "is no array of numbers", cure, "R-12.5") from error

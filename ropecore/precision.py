@@ -127,3 +127,15 @@ def signed_log_magnitude(role: str) -> float:
     if role not in ("q", "k"):
         raise RopeError("role", role, "must be 'q' or 'k'", rule="R-2.4")
     return 1.0 if role == "q" else -1.0
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """Return NumPy's dtype of this name; bfloat16 is that of ml_dtypes.  R-10.4"""
+    if name != "bfloat16":
+        return np.dtype(name)
+    try:
+        import ml_dtypes
+    except ImportError as error:
+        raise RopeError("dtype", name, "needs ml_dtypes", "pip install ropecore[bf16]", "R-10.4") from error
+    bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return bfloat16

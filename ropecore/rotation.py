@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ropecore.errors import RopeError
 from ropecore.plan import FloatArray, RotaryPlan
-from ropecore.positions import integer_positions
+from ropecore.positions import host_array, integer_positions
 from ropecore.precision import (
     LARGEST_LOG_MAGNITUDE,
     limbs,
@@ -104,10 +104,11 @@ def magnitude(plan: RotaryPlan, position: npt.NDArray[Any], role: str) -> Any:
 
 def split_axes(plan: RotaryPlan, positions: npt.ArrayLike) -> list[npt.NDArray[Any]]:
     """Return the coordinates of each axis: int64 on integer axes, float64 on real ones.  Rules R-6.9, R-7.1, R-7.3."""
-    columns = [np.asarray(positions)]
+    given: Any = [positions]
     if plan.n_axes > 1:
         # a list of arrays, one an axis, keeps integers beside reals
-        columns = [np.asarray(column) for column in (positions if isinstance(positions, Sequence) else columns[0])]
+        given = positions if isinstance(positions, Sequence) else np.atleast_1d(host_array("positions", positions))
+    columns = [host_array("positions", column) for column in given]
     if len(columns) != plan.n_axes or len({column.shape for column in columns}) != 1:
         cure = (
             "For text use ropecore.text_positions(ids, n_axes); for ids with the axes last, ropecore.axes_first(ids)."

@@ -3,9 +3,9 @@
 Everything here is about shapes and strides, so that every adapter asks the same questions and refuses the same things.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
@@ -75,24 +75,24 @@ class TensorFormat:
             reason = f"shape of positions for '{self.letters}' must be {' or '.join(dict.fromkeys(names))}"
             raise RopeError("positions", tuple(positions), reason, cure, "R-12.5")
 
-    def check_table(self, n_pairs: int, table: Sequence[int], tensor: Sequence[int]) -> None:
-        """Refuse cos and sin whose shape is not positions + (n_pairs) for this tensor."""
+    def refuse_table(self, argument: str, n_pairs: int, table: Sequence[int], tensor: Sequence[int]) -> NoReturn:
+        """Refuse cos or sin, and say which shapes it may have for this tensor.  Rule R-12.5."""
         length = self.size(self.token_letter, tensor)
         wanted: list[tuple[Any, ...]] = [(length, n_pairs)]
         if "b" in self.letters:
             wanted += [(self.size("b", tensor), length, n_pairs), (1, length, n_pairs)]
-        if tuple(table) not in wanted:
-            reason = f"shape must be one of {', '.join(map(str, wanted))}"
-            raise RopeError("cos", tuple(table), reason, "Make it with cos_sin for this tensor's positions.", "R-12.5")
+        reason = f"shape must be one of {', '.join(map(str, wanted))}"
+        raise RopeError(argument, tuple(table), reason, "Make it with cos_sin for this tensor's positions.", "R-12.5")
 
-    def table_shape(self, table: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the shape in which a table (.., s, n) or (.., b, s, n) broadcasts against the tensor.
+    def line_up(self, table: Any, batch_second: Callable[[Any], Any], reshape: Callable[..., Any]) -> Any:
+        """Return a table (.., s, n) or (.., b, s, n) in a shape that broadcasts against the tensor.
 
-        If `sequence_before_batch`, a table with a batch is to be transposed (1, 0, 2) first.
+        batch_second exchanges the first two dimensions: the positions of an "sbhd" tensor are (b, s) all the same (R-7.3).
         """
-        *leading, pairs = table
+        *leading, pairs = table.shape
         sizes = {self.token_letter: leading[-1], "b": leading[0] if len(leading) == 2 else 1, "d": pairs}
-        return tuple(sizes.get(letter, 1) for letter in self.letters)
+        swapped = len(leading) == 2 and self.sequence_before_batch
+        return reshape(batch_second(table) if swapped else table, tuple(sizes.get(each, 1) for each in self.letters))
 
     @property
     def sequence_before_batch(self) -> bool:
@@ -100,11 +100,21 @@ class TensorFormat:
         return "b" in self.letters and self.letters.index("s") < self.letters.index("b")
 
 
-def check_pair(letters: TensorFormat, q: Sequence[int], k: Sequence[int]) -> None:
-    """Refuse q and k that differ in anything but heads, groups and (with positions of their own) length."""
-    for letter in "b":
-        if letter in letters.letters and letters.size(letter, q) != letters.size(letter, k):
-            raise RopeError("k", tuple(k), f"its batch size differs from q's, {tuple(q)}", rule="R-12.5")
+def check_pair(letters: TensorFormat, q: Sequence[int], k: Sequence[int], counted: bool = False) -> None:
+    """Refuse q and k that differ in batch, or, where their positions are counted from one offset, in length.  R-7.4, R-12.5."""
+    if "b" in letters.letters and letters.size("b", q) != letters.size("b", k):
+        cure = "Rotate them in two calls, or expand one of them."
+        raise RopeError("k", tuple(k), f"its batch size differs from q's, {tuple(q)}", cure, "R-12.5")
+    if counted and letters.size(letters.token_letter, q) != letters.size(letters.token_letter, k):
+        reason = f"its length differs from q's, {tuple(q)}: one offset does not say where both begin"
+        raise RopeError("k", tuple(k), reason, "Give positions and k_positions, or make two calls.", "R-7.4")
+
+
+def check_apart(argument: str, shape: Sequence[int], strides: Sequence[int]) -> None:
+    """Refuse an array to be written in which two indices may be the same element (strides in elements).  Rule R-2.8."""
+    if overlaps_itself(shape, strides):
+        cure = "Copy it, or use apply."
+        raise RopeError(argument, tuple(strides), "overlaps itself (a broadcast or expanded view)", cure, "R-2.8")
 
 
 def overlaps_itself(shape: Sequence[int], strides: Sequence[int]) -> bool:

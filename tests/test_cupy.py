@@ -13,6 +13,7 @@ from mpmath import mp, mpf
 import ropecore
 import ropecore.backends.numpy as numpy_rope
 from ropecore import Damped, RopeConfig, RopeError, RotaryPlan, YaRN
+from ropecore.precision import numpy_dtype
 
 DTYPES = ["float32", "float64", "float16", "bfloat16"]
 LADDER = [0, 1, 257, 2049, 4097, 8192, 131071, 2**20, 2**24 + 1, 2**31 - 1]
@@ -42,7 +43,7 @@ GROWING = config(8, scaling=Damped(0.01)).plan()
 
 
 def tensor(*shape: int, dtype: str = "float32", seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype(numpy_rope.float_dtype(dtype))
+    return np.random.default_rng(seed).normal(size=shape).astype(numpy_dtype(dtype))
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ def first_lane(rope: Any, x: np.ndarray, cos: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_every_16_bit_number_is_read_and_written(rope: Any, dtype: str) -> None:
-    every = np.arange(1 << 16, dtype=np.uint16).view(numpy_rope.float_dtype(dtype))
+    every = np.arange(1 << 16, dtype=np.uint16).view(numpy_dtype(dtype))
     got = first_lane(rope, every, np.ones(1 << 16, np.float32))
     nan = np.isnan(every.astype(np.float32))
 
@@ -169,7 +170,7 @@ def test_every_16_bit_number_is_read_and_written(rope: Any, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_results_are_rounded_to_the_nearest_16_bit_number(rope: Any, dtype: str) -> None:
-    kind = numpy_rope.float_dtype(dtype)
+    kind = numpy_dtype(dtype)
     numbers = np.arange(1 << 15, dtype=np.uint16).view(kind).astype(np.float32)
     numbers = numbers[np.isfinite(numbers)]  # from 0 on, in order
     halfway = np.float32(0.5) * numbers[1:] + np.float32(0.5) * numbers[:-1]

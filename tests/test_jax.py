@@ -430,7 +430,7 @@ WRONG_CALLS: dict[str, tuple[Callable[[], Any], str, str]] = {
     "boolean positions on a real axis": (traced(lambda p: rope.cos_sin(MIXED, [p, p > 0, p > 0]), jnp.arange(4)), "positions", "numbers"),
     "positions as text": (lambda: rope.apply(PLAN, X[:, :, :1], positions=["0"]), "positions", "integers"),
     "ragged positions": (lambda: rope.apply(PLAN, X, positions=[[0, 1], [2]]), "positions", "one length"),
-    "a list of traced positions": (traced(lambda p: rope.apply(PLAN, X, positions=[p, p, p, p]), 1), "positions", "jnp.stack"),
+    "a list of traced positions": (traced(lambda p: rope.apply(PLAN, X, positions=[p, p, p, p]), 1), "positions", "stack"),
     "huge positions": (lambda: rope.apply(PLAN, X, positions=[0, 1, 2, 10**30]), "positions", "integers"),
     "positions of another length": (lambda: rope.apply(PLAN, X, positions=[0, 1, 2]), "positions", "(4)"),
     "positions of another length under jit": (traced(lambda p: rope.apply(PLAN, X, positions=p), jnp.arange(3)), "positions", "(4)"),

@@ -11,46 +11,74 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from ropecore.call import OMITTED, Call, rotate_pair
-from ropecore.errors import RopeError, choice
+from ropecore.adapter import Adapter, Embedding, Part
+from ropecore.call import Call
+from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
-from ropecore.precision import (
-    PRECISIONS,
-    cos_sin_of_phase,
-    limbs,
-    phase_32,
-    real_phase_32,
-    real_turns,
-    signed_log_magnitude,
-)
+from ropecore.positions import host_array
+from ropecore.precision import cos_sin_of_phase, limbs, phase_32, real_phase_32, real_turns, signed_log_magnitude
 from ropecore.rotation import cos_sin as reference_cos_sin
 from ropecore.rotation import magnitude, split_axes, turned_tables
+
+__all__ = ["RotaryEmbedding", "apply", "cos_sin", "rotate", "shift"]
 
 Array = Any  # of whatever namespace
 
 
-def cos_sin(
-    plan: RotaryPlan, positions: Array, role: str = "q", precision: str = "exact", dtype: str = "float32"
-) -> tuple[Array, Array]:
-    """Return cos and sin of the angles, times A and the magnitude, of shape positions + (n_pairs,), as positions' own arrays.
+class _Adapter(Adapter[Array]):
+    __slots__ = ()
 
-    positions: an integer array (..), or (n_axes, ..), or a list of one array an axis.  precision: "exact", or "float32" for cos(float32(p) * float32(F)).
-    dtype: "float32", or "float64" for the reference's tables, made on the host.  Rules R-2.1, R-2.4, R-10.2, R-10.3.
+    def check(self, call: Call, name: str, x: Any) -> Array:
+        if not array_api_compat.is_array_api_obj(x):
+            cure = "Convert it with the asarray of your library."
+            raise RopeError(name, type(x).__name__, "is no array of an array-API library", cure, "R-12.4")
+        call.check_tensor(name, x.shape, _dtype_name(x))
+        return x
+
+    def tables(self, call: Call, positions: Any, role: str, dtype: str) -> tuple[Array, Array]:
+        return _tables(call, positions, role, dtype)
+
+    def turn(self, call: Call, parts: list[Part], in_place: bool) -> list[Array]:
+        made = [
+            _tables(call, _positions(call, part), part.role, call.table_dtype(_dtype_name(part.x))) for part in parts
+        ]
+        return [_turned(call, part.x, *tables) for part, tables in zip(parts, made, strict=True)]
+
+    def turn_by(
+        self, call: Call, x: Array, cos: Any, sin: Any, inverse: bool, transpose: bool, out: None = None
+    ) -> Array:
+        call.check_tables(cos.shape, sin.shape, x.shape, call.plan.n_pairs)
+        return _turned(call, x, cos, sin, inverse, transpose)
+
+
+_adapter = _Adapter()
+cos_sin, rotate, apply, shift = _adapter.cos_sin, _adapter.rotate, _adapter.apply, _adapter.shift
+
+
+class RotaryEmbedding(Embedding):
+    __doc__ = Embedding.__doc__
+    function = apply
+
+
+def _tables(call: Call, positions: Any, role: str, dtype: str) -> tuple[Array, Array]:
+    """Return cos and sin, times A and the magnitude, as arrays of the positions' own library and device.
+
+    float64 tables of the exact class are the reference's, made on the host.  Rules R-2.1, R-2.4, R-10.2, R-10.3.
     """
-    split = positions if isinstance(positions, (list, tuple)) else _split(plan, positions)
+    plan = call.plan
+    split = _split(plan, positions)
     xp = array_api_compat.array_namespace(*split)
-    choice("precision", precision, PRECISIONS)
-    if dtype == "float64" and precision == "exact":
+    if dtype == "float64" and call.precision == "exact":
         host = [to_numpy(column) for column in split]
-        tables = reference_cos_sin(plan, host if plan.n_axes > 1 else host[0], role)
-        return tuple(_like(split[0], table, xp.float64) for table in tables)
+        cos, sin = reference_cos_sin(plan, host if plan.n_axes > 1 else host[0], role)
+        return _like(split[0], cos, xp.float64), _like(split[0], sin, xp.float64)
     columns = _columns(plan, split, xp)
     _check_values(plan, split, role)
 
     def to_float32(a: Array) -> Array:
         return xp.astype(a, xp.float32)
 
-    if precision == "exact":
+    if call.precision == "exact":
         cos, sin = cos_sin_of_phase(_phase(plan, columns, xp), to_float32, xp.where)
     else:
         angles = [
@@ -70,26 +98,13 @@ def cos_sin(
     return xp.astype(cos, getattr(xp, dtype)), xp.astype(sin, getattr(xp, dtype))
 
 
-def rotate(
-    plan: RotaryPlan,
-    x: Array,
-    cos: Array,
-    sin: Array,
-    tensor_format: str = "bhsd",
-    inverse: bool = False,
-    transpose: bool = False,
-    compute: str = "float32",
-) -> Array:
-    """Return x rotated by tables of shape (s, n_pairs), (b, s, n_pairs) or (t, n_pairs); the dtype of x is kept.
-
-    compute: "float32" rounds once, on store; "input" rounds tables and every operation to the dtype of x.
-    Rules R-2.1, R-9.2, R-9.3, R-10.4.
-    """
-    xp, call = array_api_compat.array_namespace(x, cos, sin), Call(plan, tensor_format, compute=compute)
-    call.check_tensor("x", x.shape, _dtype_name(x))
+def _turned(call: Call, x: Array, cos: Array, sin: Array, inverse: bool = False, transpose: bool = False) -> Array:
+    """Return x rotated by tables of shape (s, n_pairs), (b, s, n_pairs) or (t, n_pairs)."""
+    plan, xp = call.plan, array_api_compat.array_namespace(x, cos, sin)
     turned = turned_tables(plan, cos, sin, inverse, transpose)
-    dtype = x.dtype if compute == "input" else getattr(xp, call.table_dtype(_dtype_name(x)))
-    c, s = (xp.astype(_line_up(call, table, x, xp), dtype) for table in turned)
+    dtype = x.dtype if call.compute == "input" else getattr(xp, call.table_dtype(_dtype_name(x)))
+    lined_up = [call.letters.line_up(t, lambda t: xp.permute_dims(t, (1, 0, 2)), xp.reshape) for t in turned]
+    c, s = (xp.astype(table, dtype) for table in lined_up)
     lanes, out_lanes = (plan.out, plan.lanes) if inverse or transpose else (plan.lanes, plan.out)
 
     def take(array: Array, index: Any) -> Array:
@@ -100,72 +115,6 @@ def rotate(
     still = np.setdiff1d(np.arange(plan.head_dim), plan.lanes)  # lanes in no row keep their bits (R-2.2)
     together = xp.concat([xp.astype(rotated, x.dtype), take(x, still)], axis=-1)
     return take(together, np.argsort(np.concatenate([out_lanes[:, 0], out_lanes[:, 1], still])))
-
-
-def apply(
-    plan: RotaryPlan,
-    q: Array,
-    k: Any = OMITTED,
-    *,
-    positions: Array | None = None,
-    k_positions: Array | None = None,
-    offset: Any = 0,
-    tensor_format: str = "bhsd",
-    precision: str = "exact",
-    compute: str = "float32",
-    role: str = "q",
-) -> Any:
-    """Return q, or (q, k) where k is given (even as None), rotated at their positions.
-
-    q, k: arrays with the dimensions of tensor_format, of any number of heads.  positions: integers (s,), (b, s) or (t,), with
-    (n_axes, ..) before for several axes; None is arange(s) + offset, offset an integer or one a batch row.  k_positions: those
-    of k, if they differ.  role: that of a tensor given alone (it matters to xPos).  Rules R-2.1, R-7.3, R-7.4, R-10.4.
-    """
-
-    def one(name: str, x: Array, at: Any, role: str) -> Array:
-        call = Call(plan, tensor_format, precision, compute)
-        call.check_tensor(name, x.shape, _dtype_name(x))
-        tables = cos_sin(plan, _positions(call, x, at, offset), role, precision, call.table_dtype(_dtype_name(x)))
-        return rotate(plan, x, *tables, tensor_format, compute=compute)
-
-    return rotate_pair(one, q, k, positions, k_positions, role)
-
-
-def shift(
-    plan: RotaryPlan,
-    k: Array,
-    delta: Any,
-    *,
-    tensor_format: str = "bhsd",
-    precision: str = "exact",
-    compute: str = "float32",
-    role: str = "k",
-) -> Array:
-    """Return keys that were rotated at p as if rotated at p + delta; A is not applied again.
-
-    delta: an integer, or one a batch row; with several axes it moves all of them.  Rule R-9.5.
-    """
-    moved = plan.on_written_lanes()
-    call = Call(moved, tensor_format, precision, compute)
-    call.check_tensor("k", k.shape, _dtype_name(k))
-    positions = call.shifted(delta, k.shape)
-    tables = cos_sin(moved, _like(k, positions, None), role, precision, call.table_dtype(_dtype_name(k)))
-    return rotate(moved, k, *tables, tensor_format, compute=compute)
-
-
-class RotaryEmbedding:
-    """A plan with the way it is called: `emb = RotaryEmbedding(plan, "bshd"); q, k = emb(q, k, positions=ids)`."""
-
-    def __init__(
-        self, plan: RotaryPlan, tensor_format: str = "bhsd", precision: str = "exact", compute: str = "float32"
-    ) -> None:
-        Call(plan, tensor_format, precision, compute)  # refuses what is wrong now, and not at the first call
-        self.plan, self.tensor_format, self.precision, self.compute = plan, tensor_format, precision, compute
-
-    def __call__(self, q: Array, k: Any = OMITTED, **where: Any) -> Any:
-        """Return `apply(plan, q, k, positions=.., k_positions=.., offset=..)`."""
-        how = {"tensor_format": self.tensor_format, "precision": self.precision, "compute": self.compute}
-        return apply(self.plan, q, k, **how, **where)
 
 
 def to_numpy(array: Array) -> np.ndarray[Any, Any]:
@@ -185,12 +134,22 @@ def _dtype_name(x: Array) -> str:
     return str(x.dtype).rsplit(".", 1)[-1]
 
 
-def _line_up(call: Call, table: Array, x: Array, xp: Any) -> Array:
-    return call.line_up(table, x.shape, lambda t: xp.permute_dims(t, (1, 0, 2)), xp.reshape)
-
-
-def _split(plan: RotaryPlan, positions: Array) -> list[Array]:
-    return [positions[a, ...] for a in range(plan.n_axes)] if plan.n_axes > 1 else [positions]
+def _split(plan: RotaryPlan, positions: Any) -> list[Array]:
+    """Return one array an axis, of one shape.  Rule R-7.3."""
+    if isinstance(positions, (list, tuple)):
+        columns = list(positions)
+    elif plan.n_axes == 1 or not array_api_compat.is_array_api_obj(positions):
+        columns = [positions]
+    else:
+        columns = [positions[a, ...] for a in range(positions.shape[0])] if positions.ndim else []
+    if not all(map(array_api_compat.is_array_api_obj, columns)):
+        cure = "Convert them with the asarray of your library."
+        raise RopeError("positions", type(positions).__name__, "are no array of an array-API library", cure, "R-12.5")
+    shapes = [tuple(column.shape) for column in columns]
+    if len(columns) != plan.n_axes or len(set(shapes)) != 1:
+        cure = "For text use ropecore.text_positions(ids, n_axes)."
+        raise RopeError("positions", shapes, f"must have {plan.n_axes} axes of one shape first", cure, "R-7.3")
+    return columns
 
 
 def _columns(plan: RotaryPlan, columns: Sequence[Array], xp: Any) -> list[Array]:
@@ -225,13 +184,14 @@ def _phase(plan: RotaryPlan, columns: list[Array], xp: Any) -> Array:
     return sum(phases[1:], phases[0]) & 0xFFFFFFFF
 
 
-def _positions(call: Call, x: Array, positions: Any, offset: Any) -> Array:
-    """Return the positions given, checked for their shape, or those that follow an offset."""
+def _positions(call: Call, part: Part) -> Array:
+    """Return the positions given, checked for their shape, or those that are counted."""
+    x, positions = part.x, part.positions
     if positions is None:
-        return _like(x, call.following(offset, x.shape), None)
-    if isinstance(positions, (list, tuple)) and all(hasattr(column, "dtype") for column in positions):
-        call.check_positions((len(positions), *positions[0].shape), x.shape, offset)
+        return _like(x, call.counted(part.argument, part.start, x.shape, part.step), None)
+    if isinstance(positions, (list, tuple)) and positions and all(hasattr(column, "dtype") for column in positions):
+        call.check_positions((len(positions), *positions[0].shape), x.shape, part.start)
         return positions
-    positions = positions if hasattr(positions, "dtype") else np.asarray(positions)
-    call.check_positions(positions.shape, x.shape, offset)
+    positions = positions if hasattr(positions, "dtype") else host_array("positions", positions)
+    call.check_positions(positions.shape, x.shape, part.start)
     return _like(x, positions, None) if isinstance(positions, np.ndarray) else positions

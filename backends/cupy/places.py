@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 import cupy
 import numpy as np
 
+from ropecore.adapter import Part
 from ropecore.call import Call
 from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
+from ropecore.positions import host_array
 from ropecore.rotation import magnitude, split_axes
 
 Array = Any  # a cupy.ndarray
@@ -31,16 +33,18 @@ def listed(plan: RotaryPlan, positions: Any, role: str) -> tuple[Places, tuple[i
     return Places(row, (axis, 0, token)), words.shape[1:]
 
 
-def given(call: Call, positions: Any, x: Array, offset: Any, role: str) -> Places:
-    """Return positions of shape (s), (b, s) or (t), with (n_axes, ..) before for several axes (R-7.3)."""
-    call.check_positions(_shape(positions), x.shape, offset)
-    words = _words(call.plan, positions, role)
+def places_of(call: Call, part: Part) -> Places:
+    """Return the places of a part's tokens: positions that are given (R-7.3), or counted on every axis (R-7.4, R-9.5)."""
+    if part.positions is None:
+        return _counted(call, part.argument, part.start, part.x, part.step, part.role)
+    call.check_positions(_shape(part.positions), part.x.shape, part.start)
+    words = _words(call.plan, part.positions, part.role)
     axis, *batch, token = (stride // 8 for stride in words.strides)
     return Places(words, (axis, batch[0] if batch and words.shape[1] > 1 else 0, token))
 
 
-def counted(call: Call, argument: str, value: Any, x: Array, step: int, role: str) -> Places:
-    """Return value + step * token on every axis, value an integer or one a batch row (R-7.4, R-9.5)."""
+def _counted(call: Call, argument: str, value: Any, x: Array, step: int, role: str) -> Places:
+    """Return value + step * token, value an integer or one a batch row."""
     n_axes, reach = call.plan.n_axes, step * max(call.length(x.shape) - 1, 0)
     if step:
         call.check_positions_given()
@@ -79,12 +83,9 @@ def _device_arrays(positions: Any) -> list[Array]:
 
 def _shape(positions: Any) -> tuple[int, ...]:
     arrays = _device_arrays(positions)
-    try:
-        if arrays and not isinstance(positions, cupy.ndarray):
-            return (len(positions), *arrays[0].shape)
-        return tuple(np.shape(positions))
-    except (TypeError, ValueError) as error:
-        raise RopeError("positions", type(positions).__name__, "is no array of numbers", rule="R-12.5") from error
+    if arrays and not isinstance(positions, cupy.ndarray):
+        return (len(positions), *arrays[0].shape)
+    return tuple(positions.shape if arrays else host_array("positions", positions).shape)
 
 
 def _words(plan: RotaryPlan, positions: Any, role: str, argument: str = "positions") -> Array:

@@ -7,8 +7,9 @@ import cupy
 import numpy as np
 
 import ropecore as rules  # the rules that every adapter shares
+from ropecore.precision import numpy_dtype
 
-from . import apply, apply_, cos_sin, float_dtype, rotate, shift
+from . import apply, apply_, cos_sin, rotate, shift
 from .places import Array
 
 BFLOAT16 = int(cupy.__version__.split(".")[0]) >= 14 and importlib.util.find_spec("ml_dtypes") is not None
@@ -32,7 +33,7 @@ capabilities = {
 
 def asarray(values: Any, dtype: str) -> Array:
     """Return host values as an array on the current device."""
-    return cupy.asarray(np.asarray(values).astype(float_dtype(dtype) if dtype == "bfloat16" else dtype))
+    return cupy.asarray(np.asarray(values).astype(numpy_dtype(dtype)))
 
 
 def to_numpy(array: Array) -> np.ndarray[Any, Any]:

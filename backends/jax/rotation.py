@@ -26,7 +26,7 @@ def turn(x: Array, cos: Array, sin: Array, reads: Lanes, writes: Lanes, dtype: s
     if not reads:
         return x
     letters = TensorFormat.parse(tensor_format)
-    cos, sin = (_line_up(table, letters) for table in (cos, sin))
+    cos, sin = (letters.line_up(table, lambda t: t.swapaxes(0, 1), jnp.reshape) for table in (cos, sin))
     if x.size > max(2 * cos.size, SMALL):  # tables are read more than once, and it matters
         cos, sin = lax.platform_dependent(cos, sin, cpu=_in_memory, default=lambda *both: both)
     cos, sin = cos.astype(dtype), sin.astype(dtype)
@@ -34,12 +34,6 @@ def turn(x: Array, cos: Array, sin: Array, reads: Lanes, writes: Lanes, dtype: s
     if read is not None and write is not None and (read == write or read.used == read.reach):
         return _by_view(x, cos, sin, read, write)
     return _by_gather(x, cos, sin, np.array(reads), np.array(writes))
-
-
-def _line_up(table: Array, letters: TensorFormat) -> Array:
-    """Return a table in a shape that broadcasts against the tensor: positions are (b, s) for an "sbhd" tensor too (R-7.3)."""
-    shape = letters.table_shape(table.shape)
-    return (table.swapaxes(0, 1) if table.ndim == 3 and letters.sequence_before_batch else table).reshape(shape)
 
 
 def _in_memory(cos: Array, sin: Array) -> tuple[Array, Array]:

@@ -4,151 +4,86 @@ Tables are made where x is, by int64 and float operations that compile, export a
 share them.  For the same positions in many layers: `cos, sin = rope.cos_sin(plan, ids)` once, `rope.rotate` in each.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ropecore.call import FLOATS, OMITTED, Call, rotate_pair
-from ropecore.errors import RopeError, choice
+from ropecore.adapter import MutableAdapter, Part
+from ropecore.call import OMITTED, Call
+from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
-from ropecore.precision import signed_log_magnitude
 from ropecore.rotation import turned_tables
 from ropecore.tables import TableStore
 
 from .angles import as_tensor, coordinates, tables
 from .constants import facts, may_keep, recording
 from .fast import apply_fast
-from .memory import check_writeable, share_memory
-from .models import replace_rotary as replace_rotary
+from .memory import check_writeable, same_memory, share_memory
+from .models import replace_rotary
 from .rotation import turn, turn_
+
+__all__ = ["RotaryEmbedding", "apply", "apply_", "cos_sin", "replace_rotary", "rotate", "shift"]
 
 TABLES = TableStore(max_bytes=1 << 28)
 
 
-def cos_sin(
-    plan: RotaryPlan, positions: Any, role: str = "q", precision: str = "exact", dtype: Any = "float32"
-) -> tuple[Tensor, Tensor]:
-    """Return cos and sin of the angles, times A and the magnitude, of shape positions + (n_pairs,).
+class _Adapter(MutableAdapter[Tensor]):
+    __slots__ = ()
+    integers = (int, torch.SymInt)
 
-    positions: integers (..), or (n_axes, ..): a tensor, whose device the tables have, or a list.  precision: "exact", or
-    "float32" for cos(float32(p) * float32(F)).  Rules R-2.1, R-2.4, R-10.2, R-10.3.
-    """
-    Call(plan, precision=precision)
-    name = choice("dtype", str(dtype).removeprefix("torch."), FLOATS)
-    return tables(plan, coordinates(plan, positions), role, precision, name)
+    def check(self, call: Call, name: str, x: Any) -> Tensor:
+        if not isinstance(x, torch.Tensor) or x.layout is not torch.strided:
+            cure = "Use torch.as_tensor; of a nested tensor pass .values() as packed tokens, 'thd'."
+            raise RopeError(
+                name, getattr(x, "layout", type(x).__name__), "must be a dense torch.Tensor", cure, "R-12.4"
+            )
+        call.check_tensor(name, x.shape, _name(x))
+        return x
 
-
-def rotate(
-    plan: RotaryPlan,
-    x: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    tensor_format: str = "bhsd",
-    inverse: bool = False,
-    transpose: bool = False,
-    compute: str = "float32",
-) -> Tensor:
-    """Return x rotated by tables of shape (s, n_pairs), (b, s, n_pairs) or (t, n_pairs); the dtype of x is kept.
-
-    compute: "float32" rounds once, on store; "input" rounds tables and every operation to the dtype of x.  Tables that
-    require a gradient get one.  Rules R-2.1, R-9.2, R-9.3, R-10.4.
-    """
-    call = Call(plan, tensor_format, compute=compute)
-    _check(call, "x", x)
-    reads, writes = ("out_lanes", "lanes") if inverse or transpose else ("lanes", "out_lanes")
-
-    def one(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        cos, sin = turned_tables(plan, *_lined_up(call, x, cos, sin), inverse, transpose)
-        return turn(x, cos, sin, plan, reads, writes)
-
-    return _in_shards(call, "x", x, (cos, sin), one, of_tables=True)
-
-
-def apply(
-    plan: RotaryPlan,
-    q: Tensor,
-    k: Any = OMITTED,
-    *,
-    positions: Any = None,
-    k_positions: Any = None,
-    offset: Any = 0,
-    tensor_format: str = "bhsd",
-    precision: str = "exact",
-    compute: str = "float32",
-    role: str = "q",
-) -> Any:
-    """Return q, or (q, k) where k is given (even as None), rotated at their positions.
-
-    q, k: tensors with the dimensions of tensor_format, of any number of heads.  positions: integers (s,), (b, s) or (t,), with
-    (n_axes, ..) before for several axes, or an int for a single token; None is arange(s) + offset, offset an integer or one
-    a batch row.  k_positions: those of k, if they differ.  role: that of a tensor given alone (it matters to xPos).  Values
-    are checked on a CPU, and wrap modulo 2^32 on devices and in graphs.  Rules R-2.1, R-7.1, R-7.3, R-7.4, R-10.4.
-    """
-    done = apply_fast(
-        plan, q, k, positions, k_positions, offset, tensor_format, precision, compute, role, in_place=False
-    )
-    if done is not None:
-        return done
-    call = Call(plan, tensor_format, precision, compute)
-    return _apply(call, q, k, positions, k_positions, offset, role, in_place=False)
-
-
-def apply_(
-    plan: RotaryPlan,
-    q: Tensor,
-    k: Any = OMITTED,
-    *,
-    positions: Any = None,
-    k_positions: Any = None,
-    offset: Any = 0,
-    tensor_format: str = "bhsd",
-    precision: str = "exact",
-    compute: str = "float32",
-    role: str = "q",
-) -> Any:
-    """Rotate q, or q and k, in place and return them; the arguments are those of `apply`.
-
-    Refused: leaves that require a gradient, tensors that overlap themselves or each other.  Rule R-2.8.
-    """
-    done = apply_fast(
-        plan, q, k, positions, k_positions, offset, tensor_format, precision, compute, role, in_place=True
-    )
-    if done is not None:
-        return done
-    call = Call(plan, tensor_format, precision, compute)
-    given = {name: x for name, x in (("q", q), ("k", k)) if x is not None and x is not OMITTED}
-    for name, x in given.items():
-        _check(call, name, x)
+    def check_writeable(self, name: str, x: Tensor) -> None:
         check_writeable(name, x)
-    if len(given) == 2 and share_memory(q, k):
-        raise RopeError("k", "a view of q's memory", "overlaps q", "Copy one of them, or use apply.", "R-2.8")
-    return _apply(call, q, k, positions, k_positions, offset, role, in_place=True)
+
+    def share_memory(self, a: Tensor, b: Tensor) -> bool:
+        return share_memory(a, b)
+
+    def same_memory(self, a: Tensor, b: Tensor) -> bool:
+        return same_memory(a, b)
+
+    at_once = staticmethod(apply_fast)
+
+    def moved(self, plan: RotaryPlan) -> RotaryPlan:
+        return plan  # a compiler cannot trace the making of one: parts with step 0 take the lanes written, and no A
+
+    def tables(self, call: Call, positions: Any, role: str, dtype: str) -> tuple[Tensor, Tensor]:
+        return tables(call.plan, coordinates(call.plan, positions), role, call.precision, dtype)
+
+    def turn(self, call: Call, parts: list[Part], in_place: bool) -> list[Tensor]:
+        ready = [_ready(call, part, in_place) for part in parts]  # both are checked before either is turned
+        return [run() for run in ready]
+
+    def turn_by(
+        self, call: Call, x: Tensor, cos: Any, sin: Any, inverse: bool, transpose: bool, out: Tensor | None = None
+    ) -> Tensor:
+        plan, tables = call.plan, (as_tensor("cos", cos), as_tensor("sin", sin))
+        call.check_tables(tables[0].shape, tables[1].shape, x.shape, facts(plan)[0])
+        reads, writes = ("out_lanes", "lanes") if inverse or transpose else ("lanes", "out_lanes")
+        if out is not None:
+            x = x if same_memory(x, out) else out.copy_(x)
+
+        def one(x: Tensor, *tables: Tensor) -> Tensor:
+            cos, sin = _lined_up(call, x, *tables)
+            cos, sin = turned_tables(plan, cos, sin, inverse, transpose)
+            return (turn if out is None else turn_)(x, cos, sin, plan, reads, writes)
+
+        return _in_shards(call, "x", x, tables, one, out is not None, of_tables=True)
 
 
-def shift(
-    plan: RotaryPlan,
-    k: Tensor,
-    delta: Any,
-    *,
-    tensor_format: str = "bhsd",
-    precision: str = "exact",
-    compute: str = "float32",
-    role: str = "k",
-) -> Tensor:
-    """Return keys that were rotated at p as if rotated at p + delta; A is not applied again.
-
-    delta: an integer, or one a batch row; with several axes it moves all of them.  Rule R-9.5.
-    """
-    call = Call(plan, tensor_format, precision, compute)
-    _check(call, "k", k)
-    by = _per_row(call, "delta", delta, k, reach=0)
-
-    def one(k: Tensor, *columns: Tensor) -> Tensor:
-        made = tables(plan, columns, role, precision, call.table_dtype(_name(k)), moved=True)
-        return turn(k, *_lined_up(call, k, *made), plan, "out_lanes", "out_lanes")
-
-    return _in_shards(call, "k", k, [by.expand(*by.shape[:-1], call.length(k.shape))] * plan.n_axes, one)
+_adapter = _Adapter()
+cos_sin, rotate, apply, apply_, shift = (
+    _adapter.cos_sin, _adapter.rotate, _adapter.apply, _adapter.apply_, _adapter.shift,
+)  # fmt: skip
 
 
 class RotaryEmbedding(torch.nn.Module):  # type: ignore[misc]
@@ -174,11 +109,10 @@ class RotaryEmbedding(torch.nn.Module):  # type: ignore[misc]
         role: str = "q",
     ) -> Any:
         """Return `apply(plan, q, k, ..)`."""
-        how = self.tensor_format, self.precision, self.compute
-        done = apply_fast(self.plan, q, k, positions, k_positions, offset, *how, role, in_place=False)
-        if done is not None:
-            return done
-        return _apply(Call(self.plan, *how), q, k, positions, k_positions, offset, role, in_place=False)
+        return apply(
+            self.plan, q, k, positions=positions, k_positions=k_positions, offset=offset, tensor_format=self.tensor_format,
+            precision=self.precision, compute=self.compute, role=role,
+        )  # fmt: skip
 
     def extra_repr(self) -> str:
         """Return what print(model) shows."""
@@ -187,31 +121,31 @@ class RotaryEmbedding(torch.nn.Module):  # type: ignore[misc]
         )
 
 
-def _apply(call: Call, q: Any, k: Any, positions: Any, k_positions: Any, offset: Any, role: str, in_place: bool) -> Any:
-    def one(name: str, x: Tensor, at: Any, role: str) -> Any:
-        _check(call, name, x)
-        dtype = call.table_dtype(_name(x))
+def _ready(call: Call, part: Part, in_place: bool) -> Callable[[], Tensor]:
+    """Return the function that rotates a part, whose tables are made, or at least its positions checked, already."""
+    x, role, plan = part.x, part.role, call.plan
+    dtype = call.table_dtype(_name(x))
 
-        def made(*columns: Tensor) -> tuple[Tensor, Tensor]:
-            return tables(call.plan, columns, role, call.precision, dtype)
+    def made(*columns: Tensor) -> tuple[Tensor, Tensor]:
+        return tables(plan, columns, role, call.precision, dtype, moved=not part.step)
 
-        def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-            cos, sin = _lined_up(call, x, cos, sin)
-            return turn_(x, cos, sin, call.plan) if in_place else turn(x, cos, sin, call.plan, "lanes", "out_lanes")
+    def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        cos, sin = _lined_up(call, x, cos, sin)
+        return (turn_ if in_place else turn)(x, cos, sin, plan, "lanes" if part.step else "out_lanes", "out_lanes")
 
-        if at is not None or type(offset) is not int or not may_keep(x):  # nothing that a later call could know again
-            columns = _columns(call, name, x, at, offset)
-            return _in_shards(call, name, x, columns, lambda x, *columns: turned(x, *made(*columns)), in_place)
-        length, damped = call.length(x.shape), call.plan.log_magnitude is not None
-        start = call.host_offset("offset", offset, x.shape, reach=max(length - 1, 0))
-        stream = torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else None  # another one would not wait
-        key = call.plan, x.device, stream, dtype, call.precision, role if damped else "", start, length
-        with torch.inference_mode(False):  # tables made in inference mode could not be used in training later
-            both = TABLES.get(key, lambda: made(*_columns(call, name, x, at, offset)), lambda pair: 2 * pair[0].nbytes)
-        return turned(x, *both)
-
-    signed_log_magnitude(role)  # refuses another role, also where the tables are at hand
-    return rotate_pair(one, q, k, positions, k_positions, role)
+    if not (part.positions is None and part.step and type(part.start) is int and may_keep(x)):
+        columns = _columns(call, part)  # which no later call could know again
+        if hasattr(x, "device_mesh"):
+            return lambda: _in_shards(call, part.name, x, columns, lambda x, *c: turned(x, *made(*c)), in_place)
+        both = made(*columns)
+        return lambda: turned(x, *both)
+    length, damped = call.length(x.shape), plan.log_magnitude is not None
+    start = call.host_offset("offset", part.start, x.shape, reach=max(length - 1, 0))
+    stream = torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else None  # another one would not wait
+    key = plan, x.device, stream, dtype, call.precision, role if damped else "", start, length
+    with torch.inference_mode(False):  # tables made in inference mode could not be used in training later
+        kept = TABLES.get(key, lambda: made(*_columns(call, part)), lambda pair: 2 * pair[0].nbytes)
+    return lambda: turned(x, *kept)
 
 
 def _in_shards(
@@ -225,23 +159,29 @@ def _in_shards(
     return on_shards(call, name, x, values, run, in_place, of_tables)
 
 
-def _columns(call: Call, name: str, x: Tensor, positions: Any, offset: Any) -> list[Tensor]:
-    """Return the coordinates of each axis on the device of x: those given, or those that follow the offset."""
+def _columns(call: Call, part: Part) -> list[Tensor]:
+    """Return the coordinates of each axis on the device of x: those given, or those that are counted."""
+    x, positions = part.x, part.positions
     if positions is None:
-        call.check_positions_given()
-        token = call.tensor_format.index(call.letters.token_letter)
-        if hasattr(x, "placements") and any(each.is_shard(token) for each in x.placements):
-            cure = "Give the positions of the whole sequence, or positions that are sharded alike."
-            raise RopeError("positions", None, f"{name} is sharded along the sequence", cure, "R-7.4")
         length = call.length(x.shape)
-        return [_per_row(call, "offset", offset, x, max(length - 1, 0)) + torch.arange(length, device=x.device)]
-    if isinstance(positions, (int, torch.SymInt)) and not isinstance(positions, bool):  # a single token
-        positions = torch.full((1,), positions, dtype=torch.int64, device=x.device)
+        if part.step:
+            call.check_positions_given()
+            _check_whole(call, part.name, x)
+        places = _per_row(call, part.argument, part.start, x, part.step * max(length - 1, 0))
+        return [places + part.step * torch.arange(length, device=x.device)] * call.plan.n_axes
     columns = coordinates(call.plan, positions)
-    if not (isinstance(offset, int) and offset == 0 and call.fits(columns[0].shape, x.shape)):
+    if not (isinstance(part.start, int) and part.start == 0 and call.fits(columns[0].shape, x.shape)):
         axes = (call.plan.n_axes,) if call.plan.n_axes > 1 else ()
-        call.check_positions((*axes, *columns[0].shape), x.shape, offset)
+        call.check_positions((*axes, *columns[0].shape), x.shape, part.start)
     return [column.to(x.device) for column in columns]
+
+
+def _check_whole(call: Call, name: str, x: Any) -> None:
+    """Refuse a DTensor that is sharded along the sequence: each shard would begin at the same offset.  Rule R-7.4."""
+    token = call.tensor_format.index(call.letters.token_letter)
+    if hasattr(x, "placements") and any(each.is_shard(token) for each in x.placements):
+        cure = "Give the positions of the whole sequence, or positions that are sharded alike."
+        raise RopeError("positions", None, f"{name} is sharded along the sequence", cure, "R-7.4")
 
 
 def _per_row(call: Call, argument: str, value: Any, x: Tensor, reach: Any) -> Tensor:
@@ -257,30 +197,13 @@ def _per_row(call: Call, argument: str, value: Any, x: Tensor, reach: Any) -> Te
     return value.to(x.device, torch.int64)[..., None]
 
 
-def _lined_up(call: Call, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+def _lined_up(call: Call, x: Tensor, *tables: Tensor) -> list[Tensor]:
     """Return tables in the shape that broadcasts against x, and in the dtype of the arithmetic.  Rule R-10.4."""
     dtype = x.dtype if call.compute == "input" else getattr(torch, call.table_dtype(_name(x)))
-    n_pairs = facts(call.plan)[0]
-
-    def one(table: Tensor) -> Tensor:
-        if table.shape[-1:] != (n_pairs,) or not call.fits(table.shape[:-1], x.shape):
-            call.letters.check_table(n_pairs, table.shape, x.shape)
-        shape = call.letters.table_shape(table.shape)
-        swapped = table.ndim == 3 and call.letters.sequence_before_batch  # positions are (b, s) all the same
-        return (table.transpose(0, 1) if swapped else table).reshape(shape).to(x.device, dtype)
-
-    return one(as_tensor("cos", cos)), one(as_tensor("sin", sin))
+    return [
+        call.letters.line_up(table, lambda t: t.transpose(0, 1), torch.reshape).to(x.device, dtype) for table in tables
+    ]
 
 
 def _name(x: Tensor) -> str:
     return str(x.dtype).removeprefix("torch.")
-
-
-def _check(call: Call, argument: str, x: Any) -> None:
-    """Refuse what is no dense tensor with the dimensions of the format.  Rule R-12.4."""
-    if not isinstance(x, torch.Tensor) or x.layout is not torch.strided:
-        cure = "Use torch.as_tensor; of a nested tensor pass .values() as packed tokens, 'thd'."
-        raise RopeError(
-            argument, getattr(x, "layout", type(x).__name__), "must be a dense torch.Tensor", cure, "R-12.4"
-        )
-    call.check_tensor(argument, x.shape, _name(x))

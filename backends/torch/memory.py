@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ropecore.errors import RopeError
-from ropecore.tensors import overlaps_itself
+from ropecore.tensors import check_apart
 
 from .constants import recording
 
@@ -19,8 +19,7 @@ def check_writeable(name: str, x: Tensor) -> None:
         raise RopeError(name, "a leaf", "requires a gradient, and would lose it", "Use apply.", "R-2.8")
     if x.is_inference() and not torch.is_inference_mode_enabled():
         raise RopeError(name, "a tensor of inference mode", "cannot be changed outside it", "Use apply.", "R-2.8")
-    if overlaps_itself(x.shape, x.stride()):
-        raise RopeError(name, x.stride(), "overlaps itself (an expanded view)", "Clone it, or use apply.", "R-2.8")
+    check_apart(name, x.shape, x.stride())
 
 
 class _Memory:
@@ -41,3 +40,9 @@ def share_memory(q: Tensor, k: Tensor) -> bool:
         return np.shares_memory(np.asarray(_Memory(q)), np.asarray(_Memory(k)), max_work=1_000_000)  # type: ignore[arg-type]  # NumPy's stubs know two of its values
     except np.exceptions.TooHardError:
         return True
+
+
+def same_memory(a: Tensor, b: Tensor) -> bool:
+    """Return whether two tensors of one shape are surely the same elements in the same order."""
+    plain = not recording() and type(a) is type(b) is Tensor and a.device == b.device
+    return a is b or (plain and a.data_ptr() == b.data_ptr() and a.stride() == b.stride())

@@ -45,13 +45,13 @@ def _without_autocast(function: F) -> F:
 
 
 @_without_autocast
-def turn_(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan) -> Tensor:
+def turn_(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str) -> Tensor:
     """Rotate x in place: both lanes of a pair are computed before either is written."""
-    if (done := turned_fast(x, cos, sin, plan, "lanes", "out_lanes", in_place=True)) is not None:
+    if (done := turned_fast(x, cos, sin, plan, reads, writes, in_place=True)) is not None:
         return done
-    if (regular := _regular(x, cos, sin, plan, "lanes", "out_lanes")) is not None:
+    if (regular := _regular(x, cos, sin, plan, reads, writes)) is not None:
         return turn_in_blocks(x, x, cos, sin, *regular)
-    turned, lanes = _pairs(x, cos, sin, plan, "lanes"), _lanes(plan, "out_lanes", x)
+    turned, lanes = _pairs(x, cos, sin, plan, reads), _lanes(plan, writes, x)
     x[..., lanes[0]], x[..., lanes[1]] = turned
     return x
 

@@ -9,8 +9,9 @@ import numpy as np
 import ropecore
 from ropecore import RotaryPlan
 from ropecore.config import Rows
+from ropecore.precision import numpy_dtype
 
-from ..arrays import Array, numpy_dtype
+from ..arrays import Array
 
 Config: TypeAlias = Mapping[str, Any]
 Tables: TypeAlias = tuple[Array, Array]

@@ -7,8 +7,9 @@ import numpy as np
 
 import ropecore
 from ropecore import RotaryPlan
+from ropecore.precision import numpy_dtype
 
-from ..arrays import Array, numpy_dtype
+from ..arrays import Array
 from .base import (
     Ids,
     Right,
