@@ -1,6 +1,9 @@
 """Which test files an environment can run: those of a framework need it installed (tox has an environment for each)."""
 
 import importlib.util
+import os
+
+from hypothesis import settings
 
 NEEDS = {
     "test_torch*.py": "torch",
@@ -13,3 +16,8 @@ NEEDS = {
 }
 
 collect_ignore_glob = [files for files, package in NEEDS.items() if importlib.util.find_spec(package) is None]
+
+# no deadline: it would test the machine.  A mutation tester (tests/MUTATION.md) gets the same few examples for each mutant
+settings.register_profile("any_machine", deadline=None)
+settings.register_profile("mutation", deadline=None, max_examples=20, derandomize=True, database=None)
+settings.load_profile("mutation" if "MUTANT_UNDER_TEST" in os.environ else "any_machine")

@@ -3,6 +3,7 @@
 import dataclasses
 import decimal
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ from ropecore import (
     XPos,
     YaRN,
 )  # fmt: skip
-from ropecore.exact import PI
+from ropecore.exact import PI, sixty_digits
+from ropecore.frequencies import Spectrum
 from ropecore.scaling import RULES, rule_from_dict, rule_to_dict
 
 LONG = LongRoPE(tuple([1.0] * 64), tuple(2.0 + j for j in range(64)), 4096, factor=32.0)
@@ -228,3 +230,148 @@ def test_parameters_out_of_range_are_refused(make, argument: str) -> None:
         make()
 
     assert refusal.value.argument.startswith(argument)
+
+
+NUMBERS = {  # parameters that are numbers: a rule that has one, the least value, and whether it is allowed itself
+    "factor": [(Linear, 1, True), (DynamicNTK, 1, True), (NTKByParts, 1, True), (YaRN, 1, True), (Llama3, 1, True), (Proportional, 1, True), (LongRoPE, 0, False)],
+    "alpha": [(NTK, 1, True)],
+    "beta_fast": [(NTKByParts, 0, False), (YaRN, 0, False)],
+    "beta_slow": [(NTKByParts, 0, False), (YaRN, 0, False)],
+    "mscale": [(YaRN, 0, True)],
+    "mscale_all_dim": [(YaRN, 0, True)],
+    "attention_factor": [(YaRN, 0, False), (LongRoPE, 0, False)],
+    "low_freq_factor": [(Llama3, 0, False)],
+    "high_freq_factor": [(Llama3, 0, False)],
+    "partial_rotary_factor": [(Proportional, 0, False)],
+    "scale_base": [(XPos, 0, False)],
+    "gamma": [(XPos, 0, False)],
+    "centre": [(XPos, None, False), (Damped, None, False)],
+    "rate": [(Damped, 0, False)],
+}  # fmt: skip
+WITHIN = {
+    DynamicNTK: {"factor": 2.0, "original_max_position": 2048},
+    NTKByParts: {"factor": 4.0, "original_max_position": 4096, "beta_fast": 1.0, "beta_slow": 0.25},
+    YaRN: {"factor": 4.0, "original_max_position": 4096, "beta_fast": 1.0, "beta_slow": 0.25},
+    LongRoPE: {"short_factor": (1.0,), "long_factor": (2.0,), "original_max_position": 2, "factor": 2.0},
+    Llama3: {"factor": 8.0, "low_freq_factor": 0.25, "high_freq_factor": 1.0, "original_max_position": 8192},
+    Proportional: {"partial_rotary_factor": 0.5},
+    Damped: {"rate": 0.5},
+}
+PARAMETERS = [(kind, name, least, allowed) for name, kinds in NUMBERS.items() for kind, least, allowed in kinds]
+
+
+@pytest.mark.parametrize(("kind", "name", "least", "allowed"), PARAMETERS)
+def test_every_number_is_checked_and_stored_as_a_float(kind, name: str, least: int | None, allowed: bool) -> None:
+    def made(value):
+        return kind(**WITHIN.get(kind, {}) | {name: value})
+
+    def refused(value) -> None:
+        with pytest.raises(RopeError) as refusal:
+            made(value)
+        assert refusal.value.argument == name
+
+    for bad in (math.nan, math.inf, "2", True):
+        refused(bad)
+    if least is not None:
+        refused(least - 0.125)
+        if not allowed:
+            refused(least)
+    small = (least or 0) + (0.5 if name != "beta_slow" else 0.125)  # within the range, and below the next whole number
+    small = 0.75 if name in ("beta_fast", "high_freq_factor") else small
+    assert getattr(made(small), name) == small
+    if allowed:
+        assert getattr(made(least), name) == least
+    whole = getattr(made(np.float32(small)), name)
+    assert (type(whole), whole) == (float, small)
+
+
+def test_lengths_are_checked() -> None:
+    for make in (
+        lambda n: DynamicNTK(2.0, n), lambda n: NTKByParts(2.0, n), lambda n: YaRN(2.0, n), lambda n: Llama3(2.0, 1.0, 4.0, n),
+        lambda n: LongRoPE((1.0,), (1.0,), n, factor=2.0),
+    ):  # fmt: skip
+        for bad in (0, -1, 2.5, True, None):
+            with pytest.raises(RopeError) as refusal:
+                make(bad)
+            assert refusal.value.argument == "original_max_position"
+    for bad in (0, -1, 2.5, True):
+        with pytest.raises(RopeError) as refusal:
+            DynamicNTK(2.0, 4, max_position=bad)
+        assert refusal.value.argument == "max_position"
+    assert DynamicNTK(2.0, 1, max_position=1).max_position == 1
+    assert LongRoPE((1.0,), (1.0,), 2, factor=2.0).original_max_position == 2
+
+
+def test_the_rule_is_named_where_a_base_cannot_change() -> None:
+    for rule in (NTK(2.0), DynamicNTK(2.0, 1, policy="static", max_position=2)):
+        with pytest.raises(RopeError, match=f"for the rule {rule.rule}."):
+            config(rule, head_dim=4, frequency_dim=2).plan()
+    assert frequencies(NTK(2.0), head_dim=4, frequency_dim=3)[1] < frequencies(None, head_dim=4, frequency_dim=3)[1]
+
+
+def test_betas_must_differ() -> None:
+    for kind in (YaRN, NTKByParts):
+        with pytest.raises(RopeError, match="beta_fast"):
+            kind(2.0, 4096, beta_fast=4.0, beta_slow=4.0)
+
+
+def test_dynamic_ntk_at_its_length_is_unscaled_even_where_no_base_could_change() -> None:
+    assert np.array_equal(frequencies(DynamicNTK(2.0, 8), 8, head_dim=2), frequencies(None, head_dim=2))
+
+
+def test_yarn_with_a_small_base_and_a_range_that_ends_at_the_last_pair() -> None:
+    small = frequencies(YaRN(2.0, 64), head_dim=8, base=2.0)
+    assert np.isfinite(small).all()
+
+    long = 10**9  # the slow end lies beyond d - 1, to which it is clamped: 10 d of ramp would stretch less
+    ratio = frequencies(None, head_dim=8, base=1e4) / frequencies(YaRN(4.0, long, beta_fast=1e6), head_dim=8, base=1e4)
+    low = math.floor(8 * math.log(long / (2 * math.pi * 1e6)) / (2 * math.log(1e4)))
+    keep = 1 - np.clip((np.arange(4) - low) / (7 - low), 0, 1)
+    assert ratio == pytest.approx(1 / ((1 - keep) / 4 + keep), rel=1e-13)
+
+
+def test_longrope_has_no_temperature_up_to_factor_1() -> None:
+    short = dataclasses.replace(LONG, factor=1.5)
+
+    assert config(dataclasses.replace(LONG, factor=1.0)).plan(1).attention_factor == 1
+    assert config(short).plan(1).attention_factor == pytest.approx(
+        math.sqrt(1 + math.log(1.5) / math.log(4096)), rel=1e-15
+    )
+
+
+def test_llama3_without_a_middle_band_stretches_at_the_edge() -> None:
+    """w_j = L / low_freq_factor is scaled: one pair turns exactly once (R-5.9)."""
+    with sixty_digits():
+        once = 2 * PI / 8
+        kept = Llama3(4.0, 1.0, 1.0, 8).scale(Spectrum(2, 4, custom=(once, once * 2))).frequencies
+
+        assert 8 * once / (2 * PI) == 1
+        assert kept == [once / 4, once * 2]
+        assert isinstance(kept[0], Decimal)
+
+
+def test_centres_are_carried_to_the_plan() -> None:
+    for rule in (XPos(centre=100.0), Damped(0.5, centre=-3.5)):
+        assert config(rule, head_dim=8).plan().centre == rule.centre
+
+
+def test_a_dictionary_holds_what_was_given_and_json_can_hold_it() -> None:
+    assert rule_to_dict(YaRN(2.0, 64, truncate=False)) == {
+        "rule": "yarn", "factor": 2.0, "original_max_position": 64, "truncate": False,
+    }  # fmt: skip
+    assert rule_to_dict(LongRoPE((1.0,), (2.0,), 64, factor=2.0)) == {
+        "rule": "longrope", "short_factor": [1.0], "long_factor": [2.0], "original_max_position": 64, "factor": 2.0,
+    }  # fmt: skip
+
+
+def test_lists_must_be_lists_of_numbers() -> None:
+    for bad in ("12", b"12", 1.0, None):
+        with pytest.raises(RopeError) as refusal:
+            LongRoPE(bad, (1.0,), 4096, factor=2.0)
+        assert (refusal.value.argument, refusal.value.rule) == ("short_factor", "R-12.7")
+
+
+def test_a_stretch_below_1_is_told_how_to_be_said() -> None:
+    with pytest.raises(RopeError) as refusal:
+        Linear(0.5)
+    assert refusal.value.cure == "It stretches the context; its reciprocal is a frequency scale."
