@@ -25,11 +25,15 @@ Each further name that it has is a capability, and is judged:
     capabilities                                                   a mapping: see `Capabilities`
     RopeError                                                      its refusals; ValueError and TypeError unless given
 
+A program in another language is a target too: `with Program("node rope.js") as program: run(program)` is what --command does.
+
 Results are compared within the error model of rope.md, R-10.6, in the precision that the target declares.
 """
 
 from .cases import Case as Case
 from .cases import cases as cases
+from .command import Program as Program
+from .page import html as html
 from .report import Report as Report
 from .report import Result as Result
 from .runner import run as run

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from .command import TIMEOUT, Program
 from .junit import junit
 from .markdown import markdown
 from .mutation import MutantReport, run_mutants
+from .page import html
 from .report import Report
-from .runner import Progress, run
+from .runner import run
 from .target import Target, backends, load_target
 
 PASSED, FAILED, USAGE = 0, 1, 2
+PEERS = "conformance/peers"  # from the root of a checkout
 BADGES = {".svg": svg, ".json": shields}
 EXAMPLES = """\
 examples:
@@ -29,6 +31,7 @@ examples:
   ropecore conformance numpy --topic rotate --flag M3     the rotations that catch mistaken pairings
   ropecore conformance --list --case 'rotate/*'           what would be run
   ropecore conformance --mutants                          the suite itself: 95 wrong implementations must be caught
+  ropecore conformance --peers                            well-known libraries, as far as they are installed
   ropecore conformance --command "node rope.js"           a program in any language: see conformance/examples/
 
 exit status: 0 nothing failed, 1 something failed or nothing passed, 2 the target or the selection cannot be used
@@ -69,6 +72,16 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--badge", metavar="FILE", help="write a badge: FILE.svg is a picture, FILE.json is for shields.io"
     )
+    parser.add_argument("--html", metavar="FILE", help="write the report as a page that needs no network")
+    parser.add_argument(
+        "--peers", nargs="*", metavar="NAME", help="judge well-known libraries that are installed, all or the named"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="with --peers: where REPORT.md and report.html go (default, for all of them: conformance/peers)",
+    )
     parser.add_argument("--no-variants", action="store_true", help="leave out the target's other modes (a partial run)")
     parser.add_argument("--mutants", action="store_true", help="run the suite against wrong implementations instead")
     parser.add_argument("--full", action="store_true", help="with --mutants: every case, not up to the first catch")
@@ -85,6 +98,8 @@ def main(args: argparse.Namespace) -> int:
             return _list(cases(**chosen))
         if args.mutants:
             return _mutants(args)
+        if args.peers is not None:
+            return _peers(args)
         if args.badge and Path(args.badge).suffix not in BADGES:
             raise RopeError("--badge", args.badge, f"must end in {' or '.join(BADGES)}")
         with _target(args) as target, _progress() as progress:
@@ -107,6 +122,21 @@ def _mutants(args: argparse.Namespace) -> int:
         report = run_mutants(args.flag, args.full, progress)
     _show(report, args.json, args.quiet)
     return PASSED if report.clean else FAILED
+
+
+def _peers(args: argparse.Namespace) -> int:
+    """Judge well-known libraries, print a line for each, and write the report: libraries that fail are no error here."""
+    from .peers import peers, run_peers, summary, write
+
+    if args.target or args.program or args.topic or args.case or args.flag:
+        raise RopeError("--peers", args.peers, "takes names, --output and --quiet alone")
+    with _progress() as progress:
+        judged = run_peers(peers(args.peers), progress)
+    print(summary(judged) if not args.quiet else summary(judged).splitlines()[-1])
+    if args.output or not args.peers:
+        for file in write(judged, Path(args.output or PEERS)):
+            print(file)
+    return PASSED if any(each.report for each in judged) else FAILED
 
 
 @contextlib.contextmanager
@@ -144,13 +174,14 @@ def _show(report: Report | MutantReport, json_file: str | None, quiet: bool) -> 
 def _write(report: Report, args: argparse.Namespace) -> None:
     """Write the further files that were asked for."""
     badge = BADGES[Path(args.badge).suffix] if args.badge else svg
-    for name, write in ((args.junit, junit), (args.markdown, markdown), (args.badge, badge)):
+    forms = ((args.junit, junit), (args.markdown, markdown), (args.badge, badge), (args.html, html))
+    for name, write in forms:
         if name:
             Path(name).write_text(write(report), encoding="utf-8")
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Progress | None]:
+def _progress() -> Iterator[Callable[[int, int, Any], None] | None]:
     """Show a progress bar where rich is installed and standard error is a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -164,7 +195,7 @@ def _progress() -> Iterator[Progress | None]:
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
 
-        def show(done: int, of: int, case: Case) -> None:
-            bar.update(task, completed=done, total=of, description=case.id)
+        def show(done: int, of: int, item: Case | str) -> None:
+            bar.update(task, completed=done, total=of, description=item if isinstance(item, str) else item.id)
 
         yield show

@@ -16,6 +16,7 @@ import numpy as np
 import ropecore
 
 from .cases import Case
+from .reach import Step, told
 from .verdicts import VERDICTS, Outcome, Verdict, Worst
 
 SCHEMA = "ropecore-report/1"
@@ -91,6 +92,7 @@ class Report:
     selection: Selection
     results: tuple[Result, ...]
     broken: str = ""  # why no case could be judged
+    reach: tuple[Step, ...] = ()  # the error by position, of a whole run
     suite: Mapping[str, str] = field(default_factory=suite)
     environment: Mapping[str, str] = field(default_factory=environment)
 
@@ -123,6 +125,7 @@ class Report:
             "broken": self.broken,
             "ok": self.ok,
             "counts": self.counts,
+            "reach": [vars(step) for step in self.reach],
             "results": [_result(result) for result in self.results],
         }
         return json.dumps(whole, indent=1, allow_nan=False)
@@ -145,6 +148,8 @@ class Report:
             lines.append(f"partial run: {selection.cases} of {selection.of} cases{left_out}")
         elif self.ok:
             lines.append(f"{self.target} conforms to ropecore {self.suite['version']}")
+        if self.reach:
+            lines.append(told(list(self.reach)))
         return "\n".join([*lines, self.summary()])
 
     def summary(self) -> str:

@@ -79,14 +79,17 @@ def sequence(case: Case, target: Target, way: Way) -> None:
         if dtype not in target.capabilities.dtypes:
             raise NotApplicable(f"needs dtype {dtype}")
         try:
-            expect(Call.read(data), result, target, Way(dtype, way.path))
+            expect(Call.read({**data, "id": case.id}), result, target, Way(dtype, way.path))
         except Mismatch as wrong:
             raise Mismatch(f"call {number} ({dtype}): {wrong.message}", wrong.worst) from wrong
 
 
 def pair(case: Case, target: Target, way: Way) -> None:
     """Two rotations that must have the same bits, in C order."""
-    both = [expect(Call.read(case.data[part]), case.data["result"][part], target, way) for part in ("first", "second")]
+    both = [
+        expect(Call.read({**case.data[part], "id": case.id}), case.data["result"][part], target, way)
+        for part in ("first", "second")
+    ]
     compare.equal_bits(both[0], both[1], "first and second")
 
 

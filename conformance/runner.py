@@ -13,6 +13,7 @@ from .arrays import decode_floats
 from .calls import Call
 from .cases import Case, all_cases, cases, names
 from .judge import concerns, judge, left_out
+from .reach import reach
 from .report import Report, Result, Selection
 from .target import Target
 from .verdicts import NotApplicable, Skip, Way
@@ -55,7 +56,8 @@ def run(
     )
     results = _judged(jobs, progress)
     counted = tuple(result for result in results if not (result.variant and result.verdict == "not applicable"))
-    return Report(target.name, target.capabilities.to_dict(), selection, counted, broken)
+    measured = tuple(reach(target)) if selection.whole and not broken else ()
+    return Report(target.name, target.capabilities.to_dict(), selection, counted, broken, measured)
 
 
 def check_reasons(target: Target) -> None:

@@ -83,6 +83,24 @@ def by_rows(x: Any, positions: Any, rotate: Callable[[Any, Any], Any], join: Cal
     return join([rotate(x[i : i + 1], row) for i, row in enumerate(rows)])
 
 
+class Alone:
+    """Forget what a library keeps between calls when a case begins, so that each is judged as in a process of its own.
+
+    The calls of one case of several share it, as they share a process.
+    """
+
+    def __init__(self, *forget: Callable[[], object]) -> None:
+        self.forget, self.last = forget, (None, None)
+
+    def __call__(self, case: Mapping[str, Any]) -> None:
+        """Call this first, with the case."""
+        now = (case.get("id"), case["dtype"] if "kind" in case else None)
+        if now != self.last:
+            for each in self.forget:
+                each()
+        self.last = now
+
+
 class Torch:
     """Arrays of torch, and autograd's gradient, for a target that has `apply`."""
 

@@ -8,14 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+from equinox.nn._embedding import internal_rope_embedding_cache
 
-from .common import config_of, declared, only
+from .common import Alone, config_of, declared, only
+
+LONGEST = 4096
+alone = Alone(internal_rope_embedding_cache.clear)
 
 
 class Equinox:
     """eqx.nn.RotaryPositionalEmbedding(embedding_size, theta), mapped over batch and heads."""
 
-    capabilities = declared("equinox", "half_split offset", dtypes=("float32", "bfloat16"), table="input", compute="input")  # fmt: skip
+    capabilities = declared("equinox", "half_split batched_positions offset")
     to_numpy = staticmethod(np.asarray)
 
     @staticmethod
@@ -24,12 +28,18 @@ class Equinox:
         return jnp.asarray(values, dtype if values.dtype.kind == "f" else "int32")
 
     def apply(self, plan: Any, x: Any, positions: Any, *, case: Mapping[str, Any]) -> Any:
-        """Rotate each head; the positions must be those that it counts."""
+        """Rotate each head; it counts positions from 0, so tokens are put in their places in a longer sequence."""
+        alone(case)
         config = config_of(case, "half_split")
-        counted = np.arange(x.shape[2])
-        only(bool(np.array_equal(np.broadcast_to(positions, (len(x), x.shape[2])), np.broadcast_to(counted, (len(x), x.shape[2])))), "it counts positions from 0")  # fmt: skip
+        length = int(positions.max()) + 1
+        only(length <= LONGEST, "it counts positions from 0, and this one is far")
         rope = eqx.nn.RotaryPositionalEmbedding(config["head_dim"], theta=config["base"], dtype=x.dtype)
-        return jax.vmap(jax.vmap(rope))(x)
+        rows = jnp.broadcast_to(positions, (x.shape[0], x.shape[2]))
+
+        def head(x: Any, places: Any) -> Any:
+            return rope(jnp.zeros((length, x.shape[-1]), x.dtype).at[places].set(x))[places]
+
+        return jax.vmap(jax.vmap(head, in_axes=(0, None)))(x, rows)
 
     def vjp(self, plan: Any, x: Any, g: Any, positions: Any, *, case: Mapping[str, Any]) -> Any:
         """Return the gradient for x, by JAX."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from esm.layers.rotary import RotaryEmbedding
 
-from .common import TORCH_DTYPES, Torch, by_rows, config_of, declared, runs, scaling_of
+from .common import Alone, TORCH_DTYPES, Torch, by_rows, config_of, declared, runs, scaling_of
 
 RULES = ("linear",)
 
@@ -15,6 +15,9 @@ RULES = ("linear",)
 @lru_cache(maxsize=16)
 def _module(dim: int, base: float, interleaved: bool, factor: float) -> Any:
     return RotaryEmbedding(dim, base=base, interleaved=interleaved, scaling_factor=factor)
+
+
+alone = Alone(_module.cache_clear)
 
 
 class Esm(Torch):
@@ -30,6 +33,7 @@ class Esm(Torch):
 
     def apply(self, plan: Any, x: Any, positions: Any, *, case: Mapping[str, Any]) -> Any:
         """Rotate stretches of consecutive positions, each with its offset."""
+        alone(case)
         config = config_of(case, "half_split interleaved", "rotary_dim", rules=RULES)
         size, factor = config.get("rotary_dim", config["head_dim"]), scaling_of(config, RULES).get("factor", 1.0)
         module = _module(size, config["base"], config["pairing"] == "interleaved", factor)

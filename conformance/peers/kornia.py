@@ -22,7 +22,7 @@ class Kornia(Torch):
         own_frequencies=False,
     )
 
-    def apply(self, plan: Any, x: Any, positions: Any) -> Any:
+    def apply(self, plan: Any, x: Any, positions: Any, *, case: Any = None) -> Any:
         """Rotate with exact tables: LightGlue's own are learned."""
         given = [each.numpy() for each in positions] if isinstance(positions, list) else positions.numpy()
         tables = (torch.from_numpy(a).to(x.dtype) for a in ropecore.cos_sin(plan, given))

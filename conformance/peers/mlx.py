@@ -16,7 +16,7 @@ FEATURES = "half_split interleaved partial batched_positions offset negative_pos
 class Mlx:
     """Arrays of MLX."""
 
-    capabilities = declared("mlx", FEATURES, dtypes=("float32", "bfloat16", "float16"))
+    capabilities = declared("mlx", FEATURES, dtypes=("float32", "bfloat16", "float16"), table="input", compute="input")
 
     @staticmethod
     def asarray(values: npt.NDArray[Any], dtype: str) -> Any:

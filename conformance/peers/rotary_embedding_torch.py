@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from rotary_embedding_torch import RotaryEmbedding
 
-from .common import TORCH_DTYPES, Torch, by_rows, config_of, declared, runs, scaling_of
+from .common import Alone, TORCH_DTYPES, Torch, by_rows, config_of, declared, runs, scaling_of
 
 RULES = ("linear", "ntk")
 
@@ -15,6 +15,9 @@ RULES = ("linear", "ntk")
 @lru_cache(maxsize=64)
 def _module(dim: int, theta: float, interpolate: float, rescale: float) -> RotaryEmbedding:
     return RotaryEmbedding(dim, theta=theta, interpolate_factor=interpolate, theta_rescale_factor=rescale)
+
+
+alone = Alone(_module.cache_clear)
 
 
 class Lucidrains(Torch):
@@ -28,6 +31,7 @@ class Lucidrains(Torch):
 
     def apply(self, plan: Any, x: Any, positions: Any, *, case: Mapping[str, Any]) -> Any:
         """Rotate with the module of the config."""
+        alone(case)
         config = config_of(case, "interleaved", "rotary_dim", rules=RULES)
         scaling = scaling_of(config, RULES)
         size = config.get("rotary_dim", config["head_dim"])

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
-from .common import TORCH_DTYPES, Torch, config_of, declared, only, scaling_of
+from .common import Alone, TORCH_DTYPES, Torch, config_of, declared, only, scaling_of
 
 HALF = "half_split batched_positions offset negative_positions large_positions attention_factor"
 ILV = HALF.replace("half_split", "interleaved")
@@ -26,16 +26,18 @@ class Family(Torch):
     """A family of models: its config, its rotary module, and the function that applies cos and sin."""
 
     def __init__(self, family: str, prefix: str, features: str, apply: str = "apply_rotary_pos_emb", **words: Any):
-        self.package, self.prefix, self.function = f"transformers.models.{family}", prefix, apply
+        self.package, self.function = f"transformers.models.{family}", apply
+        self.classes = words.pop("classes", (f"{prefix}Config", f"{prefix}RotaryEmbedding"))
+        self.order = words.pop("order", "")  # of its axes
         self.scaling = words.pop("scaling", SCALING)
         self.keys = words.pop("keys", ())
-        self.pairing = "half_split" if "half_split" in features else "interleaved"
+        self.pairing = words.pop("pairing", "half_split" if "half_split" in features else "interleaved")
         usual = {"dtypes": TORCH_DTYPES, "angle": "float32", "table": "input", "compute": "input"}
         self.capabilities = declared("transformers", features, **{**usual, **words})
 
     def rotary(self, config: Mapping[str, Any]) -> Any:
         """Return the family's rotary module for a config of the vectors."""
-        return _rotary(self.package, self.prefix, json.dumps(self.settings(config), sort_keys=True))
+        return _rotary(self.package, *self.classes, json.dumps(self.settings(config), sort_keys=True))
 
     def settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the model's config: head_dim, rope_parameters and the lengths that the rules need."""
@@ -43,8 +45,8 @@ class Family(Torch):
         parameters = {NAMES.get(key, key): NAMES.get(str(value), value) for key, value in scaling.items()}
         parameters["rope_type"] = parameters["rope_type"] or "default"
         head_dim, length = config["head_dim"], scaling.get("original_max_position", 4096)
-        if "sections" in config:
-            parameters["mrope_section"] = config["sections"]
+        if self.order:
+            parameters["mrope_section"] = config.get("sections", [head_dim // 2, 0, 0])
         if scaling["rule"] != "proportional":
             parameters["partial_rotary_factor"] = config.get("rotary_dim", head_dim) / head_dim
         if scaling["rule"] == "dynamic_ntk":  # its length is max_position_embeddings
@@ -56,14 +58,20 @@ class Family(Torch):
             "hidden_size": head_dim,
             "num_attention_heads": 1,
             "head_dim": head_dim,
+            "qk_rope_head_dim": head_dim,
             "max_position_embeddings": length,
             "rope_parameters": parameters,
         }
 
     def apply(self, plan: Any, x: Any, positions: Any, *, case: Mapping[str, Any]) -> Any:
         """Rotate as the family's attention does: position_ids, the rotary module, the function."""
+        alone(case)
         config = config_of(case, self.pairing, *self.keys, rules=self.scaling)
         axes = positions.ndim - (0 if plan.n_axes == 1 else 1)
+        if "axes" in config:
+            only(len(config["axes"]) == 3 and "sections" in config, "its axes are t, h and w, with sections")
+            only(config.get("axis_order", "chunked") == self.order, f"its axes are {self.order}")
+        only(config.get("out_pairing", "half_split") == "half_split", "it writes halves")
         ids = positions if axes == 2 else positions[..., None, :]
         cos, sin = self.rotary(config)(x, ids)
         modeling = importlib.import_module(f"{self.package}.modeling_{self.package.rsplit('.', 1)[1]}")
@@ -108,16 +116,40 @@ class SinusoidTable(Torch):
 
 
 @lru_cache(maxsize=64)
-def _rotary(package: str, prefix: str, settings: str) -> Any:
+def _rotary(package: str, config: str, rotary: str, settings: str) -> Any:
     """Return a rotary module, the same for the same settings: models keep theirs."""
-    module = importlib.import_module(package)
     name = package.rsplit(".", 1)[1]
-    config = getattr(module, f"{prefix}Config")(**json.loads(settings))
-    return getattr(importlib.import_module(f"{package}.modeling_{name}"), f"{prefix}RotaryEmbedding")(config)
+    made = getattr(importlib.import_module(f"{package}.configuration_{name}"), config)(**json.loads(settings))
+    return getattr(importlib.import_module(f"{package}.modeling_{name}"), rotary)(made)
 
 
+alone = Alone(_rotary.cache_clear)
 llama = Llama("llama", "Llama", HALF + " partial")
 gpt_neox = Family("gpt_neox", "GPTNeoX", HALF + " partial", keys=("rotary_dim",))
 glm = Family("glm", "Glm", ILV + " partial", keys=("rotary_dim",))
-cohere = Family("cohere", "Cohere", ILV, table="float32", compute="float32")
+cohere = Family("cohere", "Cohere", ILV, compute="float32")
+deepseek_v3 = Family(
+    "deepseek_v3",
+    "DeepseekV3",
+    HALF.replace("half_split", "general_lanes"),
+    apply="apply_rotary_pos_emb_interleave",
+    keys=("out_pairing",),
+    pairing="interleaved",
+)
+qwen2_vl = Family(
+    "qwen2_vl",
+    "",
+    HALF + " axes",
+    keys=("axes", "sections", "axis_order"),
+    order="chunked",
+    classes=("Qwen2VLTextConfig", "Qwen2VLRotaryEmbedding"),
+)
+qwen3_vl = Family(
+    "qwen3_vl",
+    "",
+    HALF + " axes",
+    keys=("axes", "sections", "axis_order"),
+    order="interleaved",
+    classes=("Qwen3VLTextConfig", "Qwen3VLTextRotaryEmbedding"),
+)
 gptj = SinusoidTable()
