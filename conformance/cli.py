@@ -3,8 +3,10 @@
 import argparse
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +176,8 @@ def _show(report: Report | MutantReport, json_file: str | None, quiet: bool) -> 
 def _write(report: Report, args: argparse.Namespace) -> None:
     """Write the further files that were asked for."""
     badge = BADGES[Path(args.badge).suffix] if args.badge else svg
-    forms = ((args.junit, junit), (args.markdown, markdown), (args.badge, badge), (args.html, html))
+    asked = shlex.join(["--command", args.program]) if args.program else None
+    forms = ((args.junit, junit), (args.markdown, markdown), (args.badge, badge), (args.html, partial(html, asked=asked)))
     for name, write in forms:
         if name:
             Path(name).write_text(write(report), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
@@ -16,10 +17,12 @@ from .verdicts import VERDICTS
 def entry(report: Mapping[str, Any], **about: Any) -> dict[str, Any]:
     """Return what the page says of one report, given as its JSON object.
 
-    about: name, version and words in place of the report's own; `explain`, a function of a case's id that returns (kind, reason).
+    about: further keys; `explain`, a function of a case's id that returns (kind, reason); `asked`, the words of the command line
+    that name the target, if its name does not.
     """
     cases = {case.id: case for case in all_cases()}
     explain = about.pop("explain", lambda case: ("", ""))
+    asked = about.pop("asked", None) or shlex.quote(report["target"]["target"])
     capabilities = report["target"]["capabilities"]
     steps = [Step(**step) for step in report["reach"]]
     wrong = [result for result in report["results"] if result["verdict"] in ("fail", "errored")]
@@ -37,7 +40,7 @@ def entry(report: Mapping[str, Any], **about: Any) -> dict[str, Any]:
         "reach": [[step.position, step.error] for step in steps],
         "exact": exact_up_to(steps),
         "not_applicable": _reasons(report["results"]),
-        "failures": [_failure(result, report["target"]["target"], cases[result["id"]], explain) for result in wrong],
+        "failures": [_failure(result, asked, cases[result["id"]], explain) for result in wrong],
         "not_run": report["broken"],
         **about,
     }
@@ -49,12 +52,12 @@ def not_run(target: str, name: str, version: str, reason: str) -> dict[str, Any]
     return {"target": target, "name": name, "version": version, "failures": [], "not_run": reason, **empty}
 
 
-def replay(target: str, case: str) -> str:
-    """Return the command that runs one case on a target."""
-    return f"ropecore conformance {target} --case '{case}'"
+def replay(asked: str, case: str) -> str:
+    """Return the command that runs one case on what was asked for: a target's name, or --command and a program."""
+    return f"ropecore conformance {asked} --case {shlex.quote(case)}"
 
 
-def _failure(result: Mapping[str, Any], target: str, case: Any, explain: Any) -> dict[str, Any]:
+def _failure(result: Mapping[str, Any], asked: str, case: Any, explain: Any) -> dict[str, Any]:
     kind, reason = explain(result["id"])
     worst = result.get("worst")
     return {
@@ -71,7 +74,7 @@ def _failure(result: Mapping[str, Any], target: str, case: Any, explain: Any) ->
         "size": sum(len(part["x"]["data"]) for part in case.parts if "x" in part),
         "kind": kind,
         "because": reason,
-        "command": replay(target, result["id"]),
+        "command": replay(asked, result["id"]),
     }
 
 
@@ -81,9 +84,9 @@ def _reasons(results: Iterable[Mapping[str, Any]]) -> list[list[Any]]:
     return [[reason, count] for reason, count in found.most_common()]
 
 
-def html(report: Report) -> str:
-    """Return the page of one report."""
-    return page([entry(json.loads(report.to_json()))], f"RoPE conformance of {report.target}", report.suite)
+def html(report: Report, asked: str | None = None) -> str:
+    """Return the page of one report; asked: see `entry`."""
+    return page([entry(json.loads(report.to_json()), asked=asked)], f"RoPE conformance of {report.target}", report.suite)
 
 
 def page(entries: Iterable[Mapping[str, Any]], title: str, suite: Mapping[str, str]) -> str:

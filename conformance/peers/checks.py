@@ -5,7 +5,6 @@ Each returns whether the report is confirmed, and what was seen.
 
 import sys
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -48,23 +47,17 @@ def _lengths(x: Any, y: Any) -> tuple[bool, str]:
 def yarn_truncate_of_a_layer_type() -> tuple[bool, str]:
     """Give truncate=False in the parameters of a layer type, and compare with truncate=True."""
     import torch
-    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+    from transformers.models.gemma3.configuration_gemma3 import Gemma3TextConfig
+    from transformers.models.gemma3.modeling_gemma3 import Gemma3RotaryEmbedding
 
     def frequencies(truncate: bool) -> Any:
-        yarn = {
-            "rope_type": "yarn",
-            "rope_theta": 150000.0,
-            "factor": 32.0,
-            "original_max_position_embeddings": 4096,
-            "truncate": truncate,
-        }
-        config = SimpleNamespace(
-            rope_parameters={"full_attention": yarn},
-            per_layer_config={"full_attention": SimpleNamespace(head_dim=64)},
-            head_dim=64, hidden_size=64, num_attention_heads=1, max_position_embeddings=131072,
-            standardize_rope_params=lambda: None,
-        )  # fmt: skip
-        return ROPE_INIT_FUNCTIONS["yarn"](config, torch.device("cpu"), layer_type="full_attention")[0]
+        yarn = {"rope_type": "yarn", "rope_theta": 150000.0, "factor": 32.0, "truncate": truncate}
+        yarn["original_max_position_embeddings"] = 4096
+        rope = {"full_attention": yarn, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}
+        config = Gemma3TextConfig(
+            hidden_size=64, num_attention_heads=1, head_dim=64, max_position_embeddings=131072, rope_parameters=rope
+        )
+        return Gemma3RotaryEmbedding(config).full_attention_inv_freq
 
     same = torch.equal(frequencies(True), frequencies(False))
     return same, f"truncate=True and truncate=False give {'the same' if same else 'different'} frequencies"
