@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ropecore.call import Call, rotate_pair
 from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
 from ropecore.rotation import cos_sin, rotate
+from ropecore.tensors import TensorFormat
 
 Array = Any  # of whatever namespace
 
@@ -79,18 +79,16 @@ def _weighted_sum(xp: Any, q: Array, k: Array, v: Array, causal: bool) -> Array:
     return xp.concat(parts, axis=-2) if parts else v
 
 
-def _apply(plan: RotaryPlan, q: Array, k: Array, positions: Any, k_positions: Any) -> Any:
+def _apply(plan: RotaryPlan, q: Array, k: Array, positions: Any, k_positions: Any) -> tuple[Array, Array]:
     """Return q and k (b, h, s, d) rotated by the reference."""
-    call = Call(plan)
 
-    def one(name: str, x: Array, at: Any, role: str) -> Array:
-        call.check_tensor(name, x.shape, x.dtype.name)
-        at = call.following(0, x.shape) if at is None else np.asarray(at)
-        call.check_positions(at.shape, x.shape, 0)
+    def one(x: Array, at: Any, role: str) -> Array:
+        at = np.arange(x.shape[-2]) if at is None else np.asarray(at)
+        TensorFormat.parse("bhsd").check_positions(plan, at.shape, x.shape)
         cos, sin = (table[:, None] if table.ndim == 3 else table for table in cos_sin(plan, at, role))
         return rotate(plan, x, cos, sin)
 
-    return rotate_pair(one, q, k, positions, k_positions, "q")
+    return one(q, positions, "q"), one(k, positions if k_positions is None else k_positions, "k")
 
 
 def _check(q: Any, k: Any, v: Any, causal: bool) -> None:

@@ -11,6 +11,7 @@ NEEDS = {
     "test_cupy*.py": "cupy",
     "test_fused*.py": "numba",
     "test_mlx.py": "mlx",
+    "test_claims.py": "matplotlib",
     "test_read_sweep.py": "transformers",
     "test_vision_positions_transformers.py": "transformers",
 }

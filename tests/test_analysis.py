@@ -50,6 +50,7 @@ def test_ntk_stretches_by_the_exact_statement() -> None:
     np.testing.assert_allclose(stretch, 8.0 ** (2 * np.arange(64) / 126), rtol=1e-13)
 
 
+@settings(deadline=None)
 @given(plan=plans(), seed=st.integers(0, 99), i=st.integers(-9999, 9999), j=st.integers(-9999, 9999))
 def test_without_spread_the_mean_is_the_score(plan: ropecore.RotaryPlan, seed: int, i: int, j: int) -> None:
     q, k = vectors(plan.head_dim, seed), vectors(plan.head_dim, seed + 100)
@@ -107,7 +108,7 @@ def test_the_bound_of_the_roformer_paper() -> None:
     np.testing.assert_allclose(analysis.decay_bound(YARN.plan(), 0), 32.5)  # without A
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(plan=plans(attention_factor=st.just(1.0)), p=st.integers(0, 9999), n=st.integers(-9999, 9999))
 def test_encodings_differ_by_their_distance(plan: ropecore.RotaryPlan, p: int, n: int) -> None:
     here, there = (np.stack(ropecore.cos_sin(plan, at)) for at in (p, p + n))

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("matplotlib")
 sys.path.append(str(Path(__file__).parents[1]))  # the benchmarks are not installed
 
 from benchmarks.claims import __main__ as command

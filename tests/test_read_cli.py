@@ -73,6 +73,14 @@ def test_explain_draws(capsys, llama_3_1: Path, tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("family", ["gemma3", "qwen2_vl", "dinov3_vit"])
+def test_explain_draws_several_parts_axes_and_real_axes(capsys, family: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+
+    assert run(capsys, "explain", family, "--context", 512, "--plot", tmp_path / "rope.png")[0] == 0
+    assert (tmp_path / "rope.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_plot_without_matplotlib_says_what_is_missing(capsys, llama_3_1: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     status, _, err = run(capsys, "explain", llama_3_1, "--plot", tmp_path / "wavelengths.png")

