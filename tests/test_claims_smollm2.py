@@ -120,22 +120,29 @@ def test_copies_are_drawn_anew_for_each_distance_and_seed() -> None:
 def test_bands_judges_each_part_by_its_own_figures() -> None:
     small, large = (0.0, -0.1, 0.1), (2.0, 1.9, 2.1)
     names = ["without high", "without middle", "without low", "low stretched", "all stretched (linear)"]
-    near = dict.fromkeys(names, small) | {"without high": large, "all stretched (linear)": large}
-    induction = {
-        "without low": {16: small, 64: small, 1024: large, 4096: large},
-        "without high": dict.fromkeys((16, 64, 1024, 4096), small),
-    }
-    found = bands.parts(near, induction)
+    text = {name: {"near": small, "far": large, "16": small, "1024": large} for name in names}
+    text["without high"]["near"] = text["all stretched (linear)"]["near"] = large
+    found = bands.parts(text)
 
     assert all(found.values())
     assert bands.verdict(found) == "holds"
 
-    induction["without low"][4096] = small
-    found = bands.parts(near, induction)
-    assert not found["low frequencies carry the long range"]
-    assert bands.verdict(found).startswith("holds only if ")
-    assert bands.verdict(dict.fromkeys(found, False)) == "does not hold"
-    assert not bands.parts(near | {"low stretched": large}, induction)["linear interpolation hurts near tokens"]
+    for what, value in (("1024", small), ("16", large), ("far", small)):
+        assert not bands.parts(text | {"without low": text["without low"] | {what: value}})[bands.LOW]
+    assert not bands.parts(text | {"low stretched": {"near": large}})[bands.LINEAR]
+    assert not bands.parts(text | {"without middle": text["without middle"] | {"near": large}})[bands.HIGH]
+
+
+def test_the_middle_band_decides_nothing_alone() -> None:
+    found = {bands.HIGH: True, bands.LOW: True, bands.MIDDLE: False, bands.LINEAR: True}
+
+    assert bands.verdict(found) == "holds"
+    assert "128 to 8,192 tokens a turn" in bands.verdict(found | {bands.LOW: False, bands.MIDDLE: True})
+    assert (
+        bands.verdict(found | {bands.LOW: False})
+        == f"holds only if it is: {bands.HIGH} and {bands.LINEAR}; not: {bands.LOW}"
+    )
+    assert bands.verdict(dict.fromkeys(found, False) | {bands.MIDDLE: True}) == "does not hold"
 
 
 # temperature

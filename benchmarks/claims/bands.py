@@ -2,13 +2,14 @@
 
 Bands by wavelength: high up to 128 tokens, middle up to the 8,192 tokens of training, low beyond. Near: the loss of real text from the 16th
 token on in pieces of 64 tokens, where all context is near. Far: from the 1,024th token on in pieces of 2,048. Both as differences from the model as
-trained, on the same tokens. Induction: random tokens, then the same again; the loss in the copy, by the distance to the original.
+trained, on the same tokens. Induction: random tokens, then the same again; the loss in the copy, by the distance to the original (to
+1,024 tokens: over 4,096 this model copies nothing, as trained).
 Intervals: 95 %, bootstrap over blocks of 64 tokens.
 
 The verdict has three parts. High frequencies tell neighbours apart: without them the near loss rises more than without either other band.
-Low ones carry the long range: without them, copies over 1,024 tokens and more lose more than copies over 64 and fewer, and more than they
-lose without the high ones. Linear interpolation hurts near tokens: it raises the near loss more than stretching the low band alone.
-"More" means that the intervals do not meet.
+Low ones carry the long range: without them the far loss rises more than the near one, and copies over the longest distance lose more than
+those over 16 tokens (the same is asked of the middle band, in case the document means that). Linear interpolation hurts near tokens: it raises
+the near loss more than stretching the low band alone. "More" means that the intervals do not meet.
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,9 @@ CLAIM = Claim(
 )
 BANDS = {"high": (0.0, 128.0), "middle": (128.0, 8192.0), "low": (8192.0, np.inf)}
 STRETCH = 4.0
+HIGH = "high frequencies tell neighbours apart"
+LOW, MIDDLE = "low frequencies carry the long range", "middle frequencies carry the long range"
+LINEAR = "linear interpolation hurts near tokens"
 Figure = tuple[float, float, float]
 
 
@@ -54,35 +58,37 @@ def copies(distance: int, rows: int, vocabulary: int, seed: int) -> Any:
     return np.concatenate([ids, ids], axis=1)
 
 
-def parts(near: Mapping[str, Figure], induction: Mapping[str, Mapping[int, Figure]]) -> dict[str, bool]:
-    """Return the three statements and whether the figures (mean, low, high) carry them; losses are above those as trained."""
+def parts(text: Mapping[str, Mapping[str, Figure]]) -> dict[str, bool]:
+    """Return each statement, and whether the losses (mean, low, high) above those of the model as trained carry it.
+
+    text: by variant, the losses "near" and "far", and those of copies by distance ("16", ..).
+    """
 
     def more(one: Figure, *others: Figure) -> bool:
         return all(one[1] > other[2] for other in others)
 
-    low, high = induction["without low"], induction["without high"]
-    far = max(low)
+    def far_rather_than_near(name: str) -> bool:
+        copied = [text[name][d] for d in sorted((key for key in text[name] if key.isdigit()), key=int)]
+        return more(text[name]["far"], text[name]["near"]) and more(copied[-1], copied[0])
+
+    near = {name: found["near"] for name, found in text.items()}
     return {
-        "high frequencies tell neighbours apart": more(
-            near["without high"], near["without middle"], near["without low"]
-        ),
-        "low frequencies carry the long range": all(
-            more(low[distance], *(low[d] for d in low if d <= 64), high[distance])
-            for distance in low
-            if distance >= min(far, 1024)
-        ),
-        "linear interpolation hurts near tokens": more(
-            near["all stretched (linear)"], near["low stretched"], (0, 0, 0)
-        ),
+        HIGH: more(near["without high"], near["without middle"], near["without low"]),
+        LOW: far_rather_than_near("without low"),
+        MIDDLE: far_rather_than_near("without middle"),
+        LINEAR: more(near["all stretched (linear)"], near["low stretched"], (0, 0, 0)),
     }
 
 
 def verdict(found: Mapping[str, bool]) -> str:
-    """Return the verdict from the statements that the figures carry."""
-    right = [name for name, ok in found.items() if ok]
-    if len(right) == len(found):
+    """Return the verdict from the statements; that of the middle band is none of the document's, but may be what it means."""
+    claimed = {name: ok for name, ok in found.items() if name != MIDDLE}
+    right = [name for name, ok in claimed.items() if ok]
+    if len(right) == len(claimed):
         return "holds"
-    wrong = [name for name, ok in found.items() if not ok]
+    if found[MIDDLE] and [name for name in claimed if name not in right] == [LOW]:
+        return "holds only if the low frequencies are those of 128 to 8,192 tokens a turn; those that make no turn in 8,192 carry no long range"
+    wrong = [name for name in claimed if name not in right]
     return f"holds only if it is: {' and '.join(right)}; not: {' or '.join(wrong)}" if right else "does not hold"
 
 
@@ -99,7 +105,7 @@ def run(quick: bool, seed: int) -> Result:
     long_rows = torch.stack([ids[start : start + length] for start in starts])
     starts = np.linspace(0, len(ids) - 64, short).astype(int)
     short_rows = torch.stack([ids[start : start + 64] for start in starts])
-    distances = (16, 64) if quick else (16, 64, 256, 1024, 4096)
+    distances = (16, 64) if quick else (16, 64, 256, 1024)
     copied = {
         d: torch.from_numpy(
             copies(d, max(1, (128 if quick else 1024) // d), len(model.weights["token_embd.weight"]), seed)
@@ -119,10 +125,7 @@ def run(quick: bool, seed: int) -> Result:
         for name, found in losses.items()
     }
     copy_loss = {name: {d: smollm2.interval(found[str(d)], seed) for d in distances} for name, found in losses.items()}
-    found = parts(
-        {name: figures["near"] for name, figures in above.items()},
-        {name: {d: figures[str(d)] for d in distances} for name, figures in above.items()},
-    )
+    found = parts(above)
     wanted = ("without high", "without middle", "without low")
     return Result(
         ["frequencies", "near: loss above as trained, nats", "far: loss above as trained, nats",

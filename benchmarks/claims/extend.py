@@ -168,6 +168,7 @@ def plot(result: Result, figure: Any) -> None:
     ratio = next(iter(data["ratios"].values()))
     figure.suptitle(
         f"Beyond its {data['trained']:,} trained tokens (grey line) SmolLM2 has {ratio[PLAIN][0]:.2g} times the perplexity "
-        f"of a short context with plain RoPE,\n{ratio['dynamic NTK'][0]:.2g} times with dynamic NTK and {ratio['YaRN'][0]:.2g} times with YaRN"
+        f"of a short context with plain RoPE,\n{ratio['dynamic NTK'][0]:.2g} times with dynamic NTK and {ratio['YaRN'][0]:.2g} times with YaRN",
+        fontsize=10,
     )
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

