@@ -182,8 +182,8 @@ def plot(result: Result, figure: Any) -> None:
         mean, error = windows.mean(axis=0), 2 * windows.std(axis=0, ddof=1) / len(windows) ** 0.5
         model.plot(data["model"]["distances"], mean, "--" if color == "0.5" else "-", color=color, label=name)
         model.fill_between(data["model"]["distances"], mean - error, mean + error, color=color, alpha=0.2)
-    share = data["model"]["falling"]
-    title = f"SmolLM2: {share['as it is']:.0%} of the heads' scores fall,\n{share['means taken away']:.0%} once their means are taken away"
+    whole, centred = (np.mean(data["model"]["falls"][name]) for name in ("as it is", "means taken away"))
+    title = f"SmolLM2: the means carry {1 - centred / whole:.0%} of the fall"
     model.set(xscale="log", title=title, ylabel=f"mean logit, {data['model']['heads']} heads")
     for axes in (paper, random, model):
         axes.set_xlabel("distance (positions)")
