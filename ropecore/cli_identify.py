@@ -17,9 +17,17 @@ from ropecore.read import read_json
 LIBRARIES = ("numpy", "torch", "jax", "mlx")
 EPILOG = """\
 The function is f(x, positions) -> y: x is (1, h, s, head_dim), positions are integers (s,), or (n_axes, s).
+Wrap one whose arguments differ, in a file of the current folder; it must give the rotated x, in x's shape:
+
+  # my_box.py: a library that takes q, k, cos and sin        # or one that counts positions from an offset
+  def box(x, positions):                                     def box(x, positions):
+      cos, sin = tables(positions[None])                         tokens = [rope(x[:, :, i:i+1], offset=int(p))
+      return apply_rotary(x, x, cos, sin)[0]                               for i, p in enumerate(positions)]
+                                                                 return concatenate(tokens, 2)
 
 examples:
   ropecore identify my_package.rope:rotate --head-dim 64
+  ropecore identify my_box:box --head-dim 64 --arrays torch
   ropecore identify my_package.rope:rotate --head-dim 64 --arrays torch --expect rope.json    which known bug it has
 
 exit status: 0 a plan explains the function and no known bug does better, 1 it does not, 2 the call was wrong

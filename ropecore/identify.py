@@ -22,6 +22,7 @@ from ropecore.exact import PI, sixty_digits
 from ropecore.identify_bugs import Suspect, ask, suspects
 from ropecore.identify_rule import Named, name_rule
 from ropecore.plan import LARGEST_HEAD_DIM, FloatArray, RotaryPlan
+from ropecore.precision import LARGEST_LOG_MAGNITUDE
 
 Pair: TypeAlias = tuple[tuple[int, int], tuple[int, int]]  # lanes read, lanes written
 Turns: TypeAlias = dict[int, list[Decimal]]  # F / 2 pi on each axis, by the first lane of a row
@@ -43,13 +44,14 @@ class Precision:
     """How exact the box is: its class, the position up to which it is exact, and what it loses where.
 
     name: "exact", "float32" (R-10.3) or "below float32".  errors: the worst of cos and sin at each position, in units of A.
-    reached: the largest position that the box took.
+    reached: the largest position that the box took.  table: "bfloat16" or "float16" where every cosine and sine is one, else "".
     """
 
     name: str
     exact_up_to: int
     reached: int
     errors: tuple[tuple[int, float], ...]
+    table: str = ""
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ def _check(probe: _Probe) -> None:
     except RopeError:
         raise
     except Exception as error:
-        cure = "It is called with x (1, h, s, head_dim) and positions (s,), or (n_axes, s)."
+        cure = "It is called with x (1, h, s, head_dim) and positions (s,), or (n_axes, s): wrap one that takes other arguments."
         raise RopeError("fn", type(error).__name__, f"fails at position 1: {error}", cure) from error
 
 
@@ -221,7 +223,24 @@ def _plan(probe: _Probe) -> _Found:
     turns = {int(lane): [row[i] for row in turned] for i, lane in enumerate(lanes[:, 0])}
     near = [error for axis, each in enumerate(seen) for p, error in _errors(plan, turns, each, axis) if p < 16]
     problems = [f"near position 0 the plan misses the box by {max(near):.2g}"] if max(near) > 0.02 else []
+    if _differs_in_company(probe, seen[0]):
+        problems.append(
+            "several positions at once turn otherwise than each alone (which the plan is from): the box depends on the length, or "
+            "on the largest position"
+        )
     return _Found(plan, turns, min(farthest), problems, untold)
+
+
+def _differs_in_company(probe: _Probe, alone: dict[int, FloatArray]) -> bool:
+    """Return whether a position's matrix changes with the other positions of a call."""
+    places = list(alone)
+    try:
+        together = probe.on_axis(0, places)
+    except Exception:  # it takes one at a time
+        return False
+    return any(
+        not np.allclose(one, alone[p], rtol=0.0, atol=1e-4) for p, one in zip(places, together, strict=True) if p < 16
+    )
 
 
 def _axes(probe: _Probe) -> tuple[str, ...]:
@@ -310,11 +329,14 @@ def _magnitude(
     sizes = {
         p: np.hypot(*_entries(matrix, lanes, out)) for p, matrix in probe.alone(0, (0, 1, 2, 4, 8, 16, 32)).items()
     }
-    far, near = max(sizes), sizes[0]
-    if near.min() <= 0 or not np.isfinite(near).all():
+    near = sizes[0]
+    if near.min() <= 0 or not all(np.isfinite(size).all() and size.min() > 0 for size in sizes.values()):
         return None, 1.0, 0.0, []
-    logs = np.asarray((np.log(sizes[far]) - np.log(near)) / max(far, 1))
-    if probe.n_axes > 1 or np.abs(logs).max() * far < 64 * UNIT[probe.dtype]:
+    places = np.array([p for p in sizes if p], np.float64)
+    growth = np.array([np.log(sizes[p]) - np.log(near) for p in sizes if p]).reshape(len(places), len(lanes))
+    logs = np.asarray(places @ growth / max(places @ places, 1.0))  # a magnitude's log is a line through 0
+    noise = np.abs(growth - np.outer(places, logs)).max(initial=0.0) + 8 * UNIT[probe.dtype]
+    if probe.n_axes > 1 or np.abs(logs).max() * places.max(initial=0.0) < 8 * noise:
         return None, _round_number(float(np.median(near)), probe.dtype), 0.0, []
     if np.ptp(logs) < 1e-9:
         return logs, float(np.median(near)), 0.0, ["A and the centre apart: all pairs grow alike"]
@@ -353,8 +375,10 @@ def _precision(probe: _Probe, found: _Found) -> Precision:
     """Return the class of the box, from odd positions: powers of two are exact in every format."""
     plan, worst = found.plan, dict[int, float]()
     assert plan is not None  # asked by the caller
-    for axis in range(probe.n_axes):
-        for p, error in _errors(plan, found.turns, probe.alone(axis, ODD_POSITIONS), axis):
+    places = [p for p in ODD_POSITIONS if _is_near(plan, p)]
+    matrices = [probe.alone(axis, places) for axis in range(probe.n_axes)]
+    for axis, each in enumerate(matrices):
+        for p, error in _errors(plan, found.turns, each, axis):
             worst[p] = min(max(worst.get(p, 0.0), error), 2.0)
     fastest = float(np.abs(plan.frequencies).max(initial=0.0))
     # A is rounded and multiplied, the result is rounded, and F is known as well as its farthest position
@@ -366,7 +390,24 @@ def _precision(probe: _Probe, found: _Found) -> Precision:
     reached = max(worst, default=0)
     up_to = max((p for p in worst if p < wrong[0]), default=-1) if wrong else reached
     name = "exact" if not wrong else "float32" if all(worst[p] <= single[p] for p in worst) else "below float32"
-    return Precision(name, up_to, reached, tuple(sorted(worst.items())))
+    entries = np.array([_entries(matrix, plan.lanes, plan.out) for each in matrices for matrix in each.values()])
+    return Precision(name, up_to, reached, tuple(sorted(worst.items())), _held_in(entries))
+
+
+def _is_near(plan: RotaryPlan, position: int) -> bool:
+    """Return whether a plan's magnitude, if it has one, can be told from 0 and infinity at a position (R-2.4)."""
+    logs = 0.0 if plan.log_magnitude is None else np.abs(plan.log_magnitude * (position - plan.centre)).max(initial=0.0)
+    return bool(logs <= LARGEST_LOG_MAGNITUDE)
+
+
+def _held_in(numbers: FloatArray) -> str:
+    """Return the 16-bit format that holds each of some numbers, or ""; those that are 0, 1 or -1 say nothing."""
+    telling = numbers[np.isfinite(numbers) & (numbers != np.rint(numbers))]
+    significand, _ = np.frexp(telling)
+    for name, bits in (("bfloat16", 8), ("float16", 11)):
+        if telling.size and (significand * 2**bits == np.rint(significand * 2**bits)).all():
+            return name
+    return ""
 
 
 def _resolution(dtype: str, farthest: int) -> float:
@@ -395,6 +436,8 @@ def _plan_lines(plan: RotaryPlan) -> list[str]:
 
 def _precision_lines(precision: Precision) -> list[str]:
     """Return how exact a box is, in words."""
-    first = f"precision    {precision.name}, exact up to position {precision.exact_up_to} of {precision.reached} that it takes"
+    reached = f"{precision.reached}, the largest of those asked that it takes"
+    first = f"precision    {precision.name}, exact up to position {precision.exact_up_to} of {reached}"
+    first += f"; its tables are held in {precision.table}" if precision.table else ""
     losses = [f"{error:.2g} at {p}" for p, error in precision.errors if p > precision.exact_up_to]
     return [first, *([f"loses        {', '.join(losses)}"] if losses else [])]

@@ -11,7 +11,7 @@ from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
 from ropecore.lanes import PAIRINGS, pair_lanes
 from ropecore.plan import FloatArray, RotaryPlan
-from ropecore.scaling import Damped, Linear, Llama3, Proportional, ScalingRule, XPos, YaRN
+from ropecore.scaling import Damped, Linear, Llama3, Proportional, ScalingRule, XPos, YaRN, rule_to_dict
 
 CLOSE = 4e-6  # relative: a program that computes its frequencies in float32 is this close (R-10.6: 12 * 2^-24, times 1 + s/3)
 LENGTHS = [3 << k for k in range(5, 18)] + [1 << k for k in range(5, 21)]  # trained lengths that are tried
@@ -127,7 +127,9 @@ def _unscaled(
     untold = (same, larger)
     if plan.log_magnitude is not None:
         for rule in _magnitudes(plan, series):
-            yield Named(f"base {base:g}, {rule.rule}", _config(series, base, rule), untold)
+            parameters = ", ".join(f"{name} {value:g}" for name, value in rule_to_dict(rule).items() if name != "rule")
+            text = f"base {base:g}, {rule.rule}" + (f" with {parameters}" if parameters else "")
+            yield Named(text, _config(series, base, rule), untold)
         return
     if stretch == 1:
         yield Named(f"base {base:g}, no scaling", _config(series, base, None, **factor), untold)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -43,14 +44,15 @@ def float32(plan: RotaryPlan, places: Callable[[Any], Any] = lambda p: p) -> Cal
 
 
 def plans() -> dict[str, RotaryPlan]:
-    """Return every canonical plan of the vectors with one integer axis, by the first case that has it."""
+    """Return every canonical plan of the vectors with one integer axis that takes position 1, by the first case that has it."""
     found: dict[str, str] = {}
     for case in conformance.cases():
         for part in case.parts:
             rows = part.get("plan")
             if rows and case.kind != "reject" and rows["axis_kinds"] == ["integer"]:
                 found.setdefault(json.dumps({**rows, "axes": ["position"]}, sort_keys=True), case.id)
-    return {name: RotaryPlan.from_json(text) for text, name in found.items()}
+    plans = {name: RotaryPlan.from_json(text) for text, name in found.items()}
+    return {name: plan for name, plan in plans.items() if abs(plan.centre) < 2**16}  # others refuse it (R-2.4)
 
 
 PLANS = plans()
@@ -183,6 +185,62 @@ def test_positions_of_few_bits_are_exact_up_to_a_place(places: Callable[[Any], A
     assert found.precision is not None
     assert found.precision.name == "below float32"
     assert up_to <= found.precision.exact_up_to < 65536
+
+
+def test_tables_of_16_bits_are_told_and_are_no_magnitude() -> None:
+    """Rounding makes cos^2 + sin^2 differ from 1, at each position otherwise: a magnitude would be a line."""
+    plan = RopeConfig(head_dim=32, base=500_000.0, pairing="half_split").plan()
+    for table, dtype in (("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16)):
+
+        def box(x: Any, positions: Any, dtype: Any = dtype) -> Any:
+            cos, sin = (part.astype(dtype).astype(np.float32) for part in ropecore.cos_sin(plan, positions))
+            return ropecore.rotate(plan, x, cos, sin)
+
+        found = identify(box, 32)
+
+        assert found.named is not None
+        assert found.named.text == "base 500000, no scaling"
+        assert found.precision is not None
+        assert (found.precision.table, found.precision.name) == (table, "below float32")
+        assert f"held in {table}" in found.text()
+
+
+def test_a_box_that_refuses_positions_near_0_says_why() -> None:
+    scaling = ropecore.Damped(0.25, centre=2.0**31 - 1000)
+    plan = RopeConfig(head_dim=8, base=100.0, pairing="half_split", scaling=scaling).plan()
+
+    with pytest.raises(RopeError, match="magnitude"):
+        identify(reference(plan), 8)
+
+
+def test_precision_is_judged_where_a_magnitude_is_a_number() -> None:
+    """Beyond 100 ln 2 it is 0 or infinite in float32, which says nothing of the angle."""
+    plan = RopeConfig(head_dim=8, base=100.0, pairing="half_split", scaling=ropecore.XPos()).plan()
+    found = identify(lambda x, p: _grown(plan, x, p), 8)
+
+    assert found.precision is not None
+    assert found.precision.name == "exact"
+    assert found.precision.reached == 8191  # of the positions asked, the next is 32767
+    assert found.named is not None
+    assert found.named.text == "base 100, xpos"
+
+
+def _grown(plan: RotaryPlan, x: Any, positions: Any) -> Any:
+    """Rotate with magnitudes that overflow and vanish, as programs do that refuse no position."""
+    plain = plan.replace(log_magnitude=None)
+    cos, sin = ropecore.cos_sin(plain, positions)
+    with np.errstate(over="ignore", invalid="ignore"):
+        grown = np.exp(plan.log_magnitude * np.asarray(positions)[:, None]).astype(np.float32)
+        return ropecore.rotate(plan, x, (cos * grown).astype(np.float32), (sin * grown).astype(np.float32))
+
+
+def test_a_box_whose_answer_depends_on_the_other_positions_is_said() -> None:
+    """Dynamic NTK by the longest position of a call: each position alone has another plan than in company."""
+    config = RopeConfig(head_dim=8, base=100.0, pairing="half_split", scaling=ropecore.DynamicNTK(2.0, 64))
+    found = identify(lambda x, p: reference(config.plan(seq_len=int(abs(p).max()) + 1))(x, p), 8)
+
+    assert any("several positions at once" in problem for problem in found.problems)
+    assert not any("several" in problem for problem in identify(reference(config.plan(seq_len=64)), 8).problems)
 
 
 def test_a_box_that_ends_is_asked_no_further() -> None:
