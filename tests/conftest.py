@@ -3,7 +3,7 @@
 import importlib.util
 import os
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 NEEDS = {
     "test_torch*.py": "torch",
@@ -18,7 +18,9 @@ NEEDS = {
 
 collect_ignore_glob = [files for files, package in NEEDS.items() if importlib.util.find_spec(package) is None]
 
-# no deadline: it would test the machine.  A mutation tester (tests/MUTATION.md) gets the same few examples for each mutant
+# no deadline: it would test the machine.  A mutation tester (tests/MUTATION.md) gets the same few examples for each mutant, and no shrinking
 settings.register_profile("any_machine", deadline=None)
-settings.register_profile("mutation", deadline=None, max_examples=20, derandomize=True, database=None)
+settings.register_profile(
+    "mutation", deadline=None, max_examples=20, derandomize=True, database=None, phases=[Phase.generate]
+)
 settings.load_profile("mutation" if "MUTANT_UNDER_TEST" in os.environ else "any_machine")
