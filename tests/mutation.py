@@ -23,6 +23,8 @@ REASONS = {  # what the changed line has: why nothing can see it
     r"limbs\(plan, 97\)": "one bit more, of which the lowest is dropped: less than 2^-64 turns, below the last bit of a result",
     r"self\.factor or 2": "without a factor attention_factor is given, and was returned before",
     r"Decimal\(1\) if (\(factor <= 1\) and False|factor < 1) else": "ln 1 is 0, and a factor below 1 is refused or handled before",
+    r"if y is not x or": "what is there already is written once more",
+    r"np\.asarray\(position, None\)": "an integer less a float is a float64 all the same",
     r"if f\.init or": "the one field that is not an argument, the rule's name, is always at its default",
     r'"(high_freq_factor|beta_fast)", \S+, \)': "what is not above 0 is not above the lower limit either, and is refused by the same name",
 }

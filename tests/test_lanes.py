@@ -55,6 +55,7 @@ def test_a_regular_progression_is_a_view() -> None:
     assert as_index(np.array([], np.int64)) == slice(0, 0)
     assert as_index(np.array([3])) == slice(3, 4, 1)
     assert as_index(np.array([1, 3, 5])) == slice(1, 6, 2)
+    assert as_index(np.array([1, 4])) == slice(1, 5, 3)
     assert isinstance(as_index(np.array([5, 3])), np.ndarray)
 
 

@@ -150,6 +150,37 @@ def test_infinities_and_nan_stay_in_their_pair() -> None:
         assert np.flatnonzero(~np.isfinite(y)).tolist() == [1, 4]
 
 
+def test_infinity_times_zero_and_overflow_give_no_warning() -> None:
+    """Warnings are errors here: at position 0 the sine is 0, and A makes the largest numbers infinite."""
+    plan = RopeConfig(head_dim=4, base=100.0, pairing="half_split", attention_factor=4.0).plan()
+
+    assert np.isnan(at(plan, np.array([math.inf, 1.0, 2.0, 3.0]), 0)[2])
+    assert np.isinf(at(plan, np.array([1e308, 1.0, 1e308, 3.0]), 0)[[0, 2]]).all()
+
+
+def test_the_result_is_written_where_it_is_asked_for() -> None:
+    plan = RopeConfig(head_dim=8, base=100.0, pairing="half_split", rotary_dim=6).plan()
+    x = vectors(8, 3)
+    tables = cos_sin(plan, 5)
+    given, wanted = x.copy(), rotate(plan, x, *tables)
+    assert given.tolist() == x.tolist()
+
+    other = np.full(8, math.nan)
+    assert rotate(plan, x, *tables, out=other) is other
+    assert other.tolist() == wanted.tolist()
+    assert x.tolist() == given.tolist()
+    assert rotate(plan, x, *tables, out=x) is x
+    assert x.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0, 3.0])
+def test_the_inverse_divides_by_the_factor(factor: float) -> None:
+    plan = RopeConfig(head_dim=8, base=100.0, pairing="half_split", attention_factor=factor).plan()
+    x = vectors(8, 4)
+
+    assert at(plan, at(plan, x, 9), 9, inverse=True) == pytest.approx(x, rel=1e-14)
+
+
 def test_real_axes_take_coordinates() -> None:
     plan = RopeConfig(head_dim=4, base=None, inv_freq=[[2.0, 0.0], [0.0, 3.0]], axes=("x", "y"), pairing="half_split",
                       axis_kinds=("real", "real")).plan()  # fmt: skip
