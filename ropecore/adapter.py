@@ -27,11 +27,7 @@ class Part(NamedTuple):
     positions: Any = None
     start: Any = 0  # of R-7.4 (step 1), which does not go with positions; or the delta of R-9.5 (step 0)
     step: int = 1
-
-    @property
-    def argument(self) -> str:
-        """What the user calls `start`."""
-        return "offset" if self.step else "delta"
+    argument: str = "offset"  # what the user calls `start`
 
 
 class Adapter(ABC, Generic[A]):
@@ -149,7 +145,7 @@ class Adapter(ABC, Generic[A]):
         """
         call = Call(plan, tensor_format, precision, compute)
         signed_log_magnitude(role)  # refuses what is no role
-        part = Part("k", self.check(call, "k", k), role, None, delta, step=0)
+        part = Part("k", self.check(call, "k", k), role, None, delta, step=0, argument="delta")
         return self.turn(Call(self.moved(plan), tensor_format, precision, compute), [part], in_place=False)[0]
 
     def _parts(
@@ -173,7 +169,7 @@ class Adapter(ABC, Generic[A]):
     def _part(self, call: Call, name: str, x: Any, role: str, positions: Any, offset: Any) -> Part:
         x = self.check(call, name, x)
         if isinstance(positions, self.integers) and call.is_place_of_one_token(positions, offset, x.shape):
-            return Part(name, x, role, None, positions)
+            return Part(name, x, role, None, positions, argument="positions")
         return Part(name, x, role, positions, offset)
 
 

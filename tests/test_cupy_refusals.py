@@ -8,6 +8,7 @@ from typing import Any
 import cupy_stand_in as stand_in
 import numpy as np
 import pytest
+import wrong_calls
 
 from ropecore import Damped, RopeConfig, RopeError, RotaryPlan
 
@@ -126,6 +127,11 @@ WRONG: list[tuple[str, str, Callable[[Any], Any]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("case", [*wrong_calls.WRONG, *wrong_calls.WRITING])
+def test_wrong_calls_of_every_adapter(rope: Any, case: str) -> None:
+    wrong_calls.check(rope, stand_in.asarray, case)
+
+
 @pytest.mark.parametrize(("argument", "word", "call"), WRONG)
 def test_wrong_calls_are_refused(rope: Any, argument: str, word: str, call: Callable[[Any], Any]) -> None:
     with pytest.raises(RopeError, match=re.escape(word)) as refusal:
@@ -143,7 +149,3 @@ def test_a_refused_call_has_changed_nothing(rope: Any) -> None:
         rope.apply_(PLAN, q, k, offset=3)
 
     assert stand_in.asnumpy(q).tobytes() == before.tobytes()
-
-
-def test_there_are_forty_of_them() -> None:
-    assert len(WRONG) >= 40

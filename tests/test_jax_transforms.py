@@ -194,6 +194,23 @@ def test_learned_tables_get_a_gradient() -> None:
             check_grads(own, (x, jnp.array([1.0, 0.5, 0.1])), order=1, modes=("fwd", "rev"))
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_given_tables_get_the_gradient_of_the_rule(compiled: bool) -> None:
+    """R-11.2: sums over batch and heads, which share an entry."""
+    with x64():
+        plan = RopeConfig(head_dim=8, base=100.0, pairing="half_split").plan()
+        tables = rope.cos_sin(plan, jnp.arange(4), dtype="float64")
+        x, g = tensor(2, 3, 4, 8, dtype="float64"), tensor(2, 3, 4, 8, dtype="float64", seed=1)
+
+        def gradients(cos: jax.Array, sin: jax.Array) -> Any:
+            return jax.vjp(lambda cos, sin: rope.rotate(plan, x, cos, sin), cos, sin)[1](g)
+
+        cos, sin = (jax.jit(gradients) if compiled else gradients)(*tables)
+        (x1, x2), (g1, g2) = jnp.split(x, 2, -1), jnp.split(g, 2, -1)
+        np.testing.assert_allclose(cos, (g1 * x1 + g2 * x2).sum((0, 1)), rtol=1e-12)
+        np.testing.assert_allclose(sin, (g2 * x1 - g1 * x2).sum((0, 1)), rtol=1e-12)
+
+
 @pytest.mark.parametrize("precision", ["exact", "float32"])
 def test_coordinates_get_no_gradient(precision: str) -> None:
     real, x, p = PLAN.replace(axis_kinds=("real",)), tensor(1, 1, 4, 8), jnp.arange(4.0)

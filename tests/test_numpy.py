@@ -5,6 +5,7 @@ import threading
 import ml_dtypes
 import numpy as np
 import pytest
+import wrong_calls
 
 import ropecore
 import ropecore.backends.numpy as rope
@@ -216,56 +217,16 @@ def test_the_module_form() -> None:
 X = tensor(2, 3, 4, 8)
 TABLE = rope.cos_sin(PLAN, np.arange(4))
 WRONG_CALLS = {
-    "a config for a plan": (lambda: rope.apply(RopeConfig(head_dim=8, base=1e4, pairing="half_split"), X), "plan", ".plan()"),
-    "no plan": (lambda: rope.apply(None, X), "plan", "RopeConfig"),
-    "integer x": (lambda: rope.apply(PLAN, X.astype(int)), "q", "Convert"),
-    "boolean x": (lambda: rope.apply(PLAN, X > 0), "q", "Convert"),
-    "complex x": (lambda: rope.apply(PLAN, X + 1j), "q", "Convert"),
     "long double x": (lambda: rope.apply(PLAN, X.astype(np.longdouble)), "q", "Convert"),
     "text": (lambda: rope.apply(PLAN, "abc"), "q", "Convert"),
-    "three dimensions": (lambda: rope.apply(PLAN, X[0]), "q", "tensor_format"),
-    "heads not split": (lambda: rope.apply(PLAN, X.reshape(2, 1, 4, 24)), "q", "each head"),
-    "heads not split, for k": (lambda: rope.apply(PLAN, X, X.reshape(2, 1, 4, 24)), "k", "each head"),
-    "letters unknown": (lambda: rope.apply(PLAN, X, tensor_format="bhnd"), "tensor_format", "bshd"),
-    "letters twice": (lambda: rope.apply(PLAN, X, tensor_format="bssd"), "tensor_format", "bshd"),
-    "letters without sequence": (lambda: rope.apply(PLAN, X, tensor_format="bhgd"), "tensor_format", "bshd"),
-    "letters not ending in d": (lambda: rope.apply(PLAN, X, tensor_format="bdhs"), "tensor_format", "bshd"),
-    "letters of packed tokens with a batch": (lambda: rope.apply(PLAN, X, tensor_format="bthd"), "tensor_format", "thd"),
-    "float positions": (lambda: rope.apply(PLAN, X, positions=[0.0, 1.0, 2.0, 3.0]), "positions", "Round"),
-    "boolean positions": (lambda: rope.apply(PLAN, X, positions=[True] * 4), "positions", "integers"),
-    "positions of another length": (lambda: rope.apply(PLAN, X, positions=[0, 1, 2]), "positions", "(4)"),
-    "positions of another batch": (lambda: rope.apply(PLAN, X, positions=np.zeros((3, 4), int)), "positions", "(2, 4)"),
-    "positions by batch alone": (lambda: rope.apply(PLAN, X, positions=np.zeros((2, 1), int)), "positions", "(2, 4)"),
-    "positions with a third dimension": (lambda: rope.apply(PLAN, X, positions=np.zeros((1, 2, 4), int)), "positions", "(2, 4)"),
-    "one position for four tokens": (lambda: rope.apply(PLAN, X, positions=7), "positions", "(4)"),
-    "a position beyond 2^31": (lambda: rope.apply(PLAN, X, positions=[0, 1, 2, 2**31]), "positions", "2^31"),
-    "a position below -2^31": (lambda: rope.apply(PLAN, X, positions=[0, 1, 2, -(2**31)]), "positions", "2^31"),
-    "positions with the axes last": (lambda: rope.apply(AXES, X, positions=np.zeros((2, 4, 3), int)), "positions", "axes_first"),
-    "text positions for axes": (lambda: rope.apply(AXES, X, positions=np.zeros((2, 4), int)), "positions", "text_positions"),
-    "axes without positions": (lambda: rope.apply(AXES, X), "positions", "text_positions"),
-    "batched positions for packed tokens": (
-        lambda: rope.apply(PLAN, X[0], positions=np.zeros((1, 3), int), tensor_format="thd"), "positions", "(3)",
-    ),
-    "offset beside positions": (lambda: rope.apply(PLAN, X, positions=np.arange(4), offset=2), "offset", "Add it"),
-    "offset as a float": (lambda: rope.apply(PLAN, X, offset=1.5), "offset", "integer"),
-    "offset for another batch": (lambda: rope.apply(PLAN, X, offset=[1, 2, 3]), "offset", "one a batch row"),
-    "offset that leads too far": (lambda: rope.apply(PLAN, X, offset=2**31 - 2), "offset", "2^31"),
-    "offset by row for packed tokens": (lambda: rope.apply(PLAN, X[0], offset=[1, 2], tensor_format="thd"), "offset", "no batch"),
-    "k positions without k": (lambda: rope.apply(PLAN, X, k_positions=np.arange(4)), "k_positions", "Pass k"),
-    "a precision unknown": (lambda: rope.apply(PLAN, X, precision="float64"), "precision", "exact"),
-    "a compute unknown": (lambda: rope.apply(PLAN, X, compute="bfloat16"), "compute", "input"),
-    "a role unknown": (lambda: rope.apply(PLAN, X, role="v"), "role", "'k'"),
-    "a dtype unknown": (lambda: rope.cos_sin(PLAN, [1], dtype="float8"), "dtype", "float32"),
-    "tables of another length": (lambda: rope.rotate(PLAN, X[:, :, :3], *TABLE), "cos", "cos_sin"),
-    "tables in full width": (lambda: rope.rotate(PLAN, X, np.ones((4, 6)), np.ones((4, 6))), "cos", "cos_sin"),
-    "inverse and transpose": (lambda: rope.rotate(PLAN, X, *TABLE, inverse=True, transpose=True), "inverse", "one"),
     "a broadcast view in place": (lambda: rope.apply_(PLAN, np.lib.stride_tricks.as_strided(X.copy(), X.shape, (0, 96, 32, 4))), "q", "Copy"),
-    "the same tensor twice in place": (lambda: rope.apply_(PLAN, X, X), "k", "Copy"),
     "a list in place": (lambda: rope.apply_(PLAN, X.tolist()), "q", "Use apply"),
-    "delta as a float": (lambda: rope.shift(PLAN, X, 0.5), "delta", "integer"),
-    "delta for another batch": (lambda: rope.shift(PLAN, X, [1, 2, 3]), "delta", "one a batch row"),
-    "a format unknown to the module": (lambda: rope.RotaryEmbedding(PLAN, "bhsx"), "tensor_format", "bshd"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("case", [*wrong_calls.WRONG, *wrong_calls.WRITING])
+def test_wrong_calls_of_every_adapter(case: str) -> None:
+    wrong_calls.check(rope, np.array, case)
 
 
 @pytest.mark.parametrize("case", WRONG_CALLS)

@@ -109,17 +109,17 @@ def _tables_of(call: Call, part: Part) -> Tables:
         call.check_positions(host_array("positions", part.positions).shape, shape, part.start)
         return made(part.positions)
     if not part.step:
-        return made(call.counted("delta", part.start, shape, step=0))
+        return made(call.counted(part.argument, part.start, shape, step=0))
     call.check_positions_given()
     length = call.length(shape)
-    start = call.host_offset("offset", part.start, shape, reach=max(length - 1, 0))
+    start = call.host_offset(part.argument, part.start, shape, reach=max(length - 1, 0))
     if plan.log_magnitude is None and isinstance(start, int) and 0 <= start <= LONGEST_TABLE - length:
         size = max(SHORTEST_TABLE, 1 << (start + length - 1).bit_length()) if length else 0
         key: tuple[Any, ...] = (plan, dtype, call.precision, size)
         cos, sin = TABLES.get(key, lambda: made(np.arange(size)), _n_bytes)
         return cos[start : start + length], sin[start : start + length]
     key = (plan, dtype, call.precision, part.role, start, length)
-    tables: Tables = TABLES.get(key, lambda: made(call.counted("offset", part.start, shape, step=1)), _n_bytes)
+    tables: Tables = TABLES.get(key, lambda: made(call.counted(part.argument, part.start, shape, step=1)), _n_bytes)
     return tables
 
 

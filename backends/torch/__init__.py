@@ -141,7 +141,7 @@ def _ready(call: Call, part: Part, in_place: bool) -> Callable[[], Tensor]:
         both = made(*columns)
         return lambda: turned(x, *both)
     length, damped = call.length(x.shape), plan.log_magnitude is not None
-    start = call.host_offset("offset", part.start, x.shape, reach=max(length - 1, 0))
+    start = call.host_offset(part.argument, part.start, x.shape, reach=max(length - 1, 0))
     stream = torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else None  # another one would not wait
     key = plan, x.device, stream, dtype, call.precision, role if damped else "", start, length
     with torch.inference_mode(False):  # tables made in inference mode could not be used in training later
