@@ -29,7 +29,7 @@ class _Adapter(Adapter[Array]):
     __slots__ = ()
 
     def check(self, call: Call, name: str, x: Any) -> Array:
-        if not array_api_compat.is_array_api_obj(x):
+        if not _is_array(x):
             cure = "Convert it with the asarray of your library."
             raise RopeError(name, type(x).__name__, "is no array of an array-API library", cure, "R-12.4")
         call.check_tensor(name, x.shape, _dtype_name(x))
@@ -122,6 +122,10 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
     return np.asarray(array) if hasattr(array, "__array__") else np.from_dlpack(array)
 
 
+def _is_array(x: Any) -> bool:
+    return bool(array_api_compat.is_array_api_obj(x))
+
+
 def _like(example: Array, values: Any, dtype: Any) -> Array:
     """Return host values as an array of the example's namespace and device."""
     xp = array_api_compat.array_namespace(example)
@@ -138,11 +142,11 @@ def _split(plan: RotaryPlan, positions: Any) -> list[Array]:
     """Return one array an axis, of one shape.  Rule R-7.3."""
     if isinstance(positions, (list, tuple)):
         columns = list(positions)
-    elif plan.n_axes == 1 or not array_api_compat.is_array_api_obj(positions):
+    elif plan.n_axes == 1 or not _is_array(positions):
         columns = [positions]
     else:
         columns = [positions[a, ...] for a in range(positions.shape[0])] if positions.ndim else []
-    if not all(map(array_api_compat.is_array_api_obj, columns)):
+    if not all(map(_is_array, columns)):
         cure = "Convert them with the asarray of your library."
         raise RopeError("positions", type(positions).__name__, "are no array of an array-API library", cure, "R-12.5")
     shapes = [tuple(column.shape) for column in columns]
@@ -192,6 +196,6 @@ def _positions(call: Call, part: Part) -> Array:
     if isinstance(positions, (list, tuple)) and positions and all(hasattr(column, "dtype") for column in positions):
         call.check_positions((len(positions), *positions[0].shape), x.shape, part.start)
         return positions
-    positions = positions if hasattr(positions, "dtype") else host_array("positions", positions)
-    call.check_positions(positions.shape, x.shape, part.start)
-    return _like(x, positions, None) if isinstance(positions, np.ndarray) else positions
+    given: Any = positions if hasattr(positions, "dtype") else host_array("positions", positions)
+    call.check_positions(given.shape, x.shape, part.start)
+    return _like(x, given, None) if isinstance(given, np.ndarray) else given
