@@ -25,7 +25,6 @@ from .job import job as _job
 __all__ = ["Job", "Part", "Strides", "Tensor", "available", "fill", "prepare", "rotate", "run"]
 
 TABLE_COST = 32  # one cos and one sin take as long as moving that many bytes
-WHOLE_STRETCHES = 1 << 24  # bytes read and written: small work is shared once, so that caches hold each thread's own
 FORMATS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -94,9 +93,9 @@ def run(
 
 
 def _pieces(job: Job, threads: int) -> int:
-    """Return how many chunks a job is cut into: whole stretches of tokens if it is large, as no two threads then make the same rows."""
-    whole = job.stretches >= 4 * threads and job.n_bytes >= WHOLE_STRETCHES
-    return job.stretches if whole else team.chunks(job.n_bytes, threads)
+    """Return how many chunks a job is cut into: whole stretches of tokens if they suit, as no two chunks then make the same rows."""
+    whole = job.stretches % threads == 0 or job.stretches >= 4 * threads
+    return job.stretches if job.stretches and whole else team.chunks(job.n_bytes, threads)
 
 
 def _run(

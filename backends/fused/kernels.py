@@ -28,7 +28,7 @@ from . import vectors
 from .vectors import add_phase, copy, cos_sin, fetch, floats, integers, invoke, invoke_team, take, turn
 
 WIDTH = 16  # pairs at a time: a cache line of float32
-AHEAD = 3072  # bytes before x is needed, it is asked for: processors do not foresee two lines of a row at once
+AHEAD = 1024  # bytes before x is needed, it is asked for: processors do not foresee two lines of a row at once
 CACHE_LINE = 64
 _SIGNATURE = types.void(types.CPointer(types.int64))
 
@@ -123,6 +123,7 @@ def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
                 length0 = block if tokens == 0 else n0
                 length1 = block if tokens == 1 else n1
                 length2 = block if tokens == 2 else n2
+                soon = max(AHEAD // (lanes * size), 1)
                 n_tokens, along = j[p + place.SIZE + tokens], j[p + place.TABLE_STEP + tokens]
 
                 for number in range(units * chunk // chunks, units * (chunk + 1) // chunks):
@@ -162,9 +163,10 @@ def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
                     x = j[p + place.X] + i0 * x_step0 + i1 * x_step1 + i2 * x_step2 + begin * x_step
                     py = j[p + place.Y] + i0 * y_step0 + i1 * y_step1 + i2 * y_step2 + begin * y_step
 
-                    for _ in range(begin, end):
-                        for o in range(0, lanes * size, CACHE_LINE):
-                            fetch(x + AHEAD + o)
+                    for left in range(end - begin, 0, -1):
+                        if left > soon:
+                            for o in range(0, lanes * size, CACHE_LINE):
+                                fetch(x + soon * x_step + o)
                         px = x
                         if copies:
                             for lane in range(lanes):
