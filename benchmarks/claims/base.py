@@ -15,7 +15,7 @@ import ropecore
 from ropecore import analysis
 
 from .frame import Claim, Result, interval
-from .train import Job, outcomes, rope_plan, untrained
+from .train import Job, draw_intervals, outcomes, rope_plan, untrained
 
 CLAIM = Claim(
     "base",
@@ -59,7 +59,7 @@ def run(quick: bool, seed: int) -> Result:
         f"slope for ten times the base {slopes[0][0]:+.4f} ({slopes[0][1]:+.4f} to {slopes[0][2]:+.4f}) at 128 bytes and {slopes[1][0]:+.4f} "
         f"({slopes[1][1]:+.4f} to {slopes[1][2]:+.4f}) at 512; best of all {best[0]} and {best[1]}; base 5e5 makes {turns[5e5]:.3f} turns in 128K",
         verdict(slopes, turns[5e5]),
-        {"bases": list(bases), "losses": losses.tolist()},
+        {"bases": list(bases), "losses": losses.tolist(), "slopes": slopes},
         untrained(jobs, found),
     )
 
@@ -103,10 +103,8 @@ def plot(result: Result, figure: Any) -> None:
     bases = result.data["bases"]
     for length, losses, mark in zip(LENGTHS, result.data["losses"], "os", strict=True):
         each = np.asarray(losses)
-        middle, low, high = np.array([interval(row.tolist()) for row in each - each.mean(axis=0)]).T
-        left.errorbar(
-            bases, middle, [middle - low, high - middle], marker=mark, capsize=3, label=f"trained on {length} bytes"
-        )
+        several = [interval(row.tolist()) for row in each - each.mean(axis=0)]
+        draw_intervals(left, bases, several, marker=mark, label=f"trained on {length} bytes")
     left.axhline(0, color="0.7", zorder=0)
     left.set(xscale="log", xlabel="base", ylabel="loss minus its mean over the bases (nats a byte)")
     left.set_title("Held-out loss at the trained length", fontsize="medium")
@@ -118,4 +116,5 @@ def plot(result: Result, figure: Any) -> None:
     right.set(xlabel="base", ylabel="wavelength (positions)")
     right.set_title("The slowest pair", fontsize="medium")
     right.legend()
-    figure.suptitle(result.verdict, fontsize="medium", wrap=True)
+    short, long = (f"{slope[0]:+.3f} ({slope[1]:+.3f} to {slope[2]:+.3f})" for slope in result.data["slopes"])
+    figure.suptitle(f"Ten times the base changes the loss by {short} at {LENGTHS[0]} bytes, {long} at {LENGTHS[1]}")

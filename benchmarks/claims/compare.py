@@ -14,7 +14,7 @@ from typing import Any
 import ropecore
 
 from .frame import Claim, Result, interval
-from .train import Evaluation, Job, outcomes, rope_plan, untrained
+from .train import Evaluation, Job, draw_intervals, outcomes, rope_plan, untrained
 
 CLAIM = Claim(
     "compare",
@@ -131,20 +131,16 @@ def plot(result: Result, figure: Any) -> None:
     edges = [LENGTH * 2**i for i in range(len(REACHES) + 1)]
     labels = [f"{0 if edge == LENGTH else edge // 2} to {edge}" for edge in edges]
     for i, (name, losses) in enumerate(result.data["whole"].items()):
-        middle, low, high = zip(*losses, strict=True)
         at = [place + 0.06 * (i - 2) for place in range(len(edges))]
-        style = {"marker": "os^Dv"[i], "color": f"C{i}", "ls": "--" if "interpolated" in name else "-", "capsize": 3}
-        bars = [[m - a for m, a in zip(middle, low, strict=True)], [b - m for m, b in zip(middle, high, strict=True)]]
-        left.errorbar(at, middle, bars, label=name, **style)
-        rise, low, high = zip(*result.data["rises"][name], strict=True)
-        bars = [[m - a for m, a in zip(rise, low, strict=True)], [b - m for m, b in zip(rise, high, strict=True)]]
-        right.errorbar(at[1:], rise, bars, **style)
+        style = {"marker": "os^Dv"[i], "color": f"C{i}", "ls": "--" if "interpolated" in name else "-"}
+        draw_intervals(left, at, losses, label=name, **style)
+        draw_intervals(right, at[1:], result.data["rises"][name], **style)
     right.axhline(ALLOWED, color="0.4", ls=":", label="5 % in perplexity (D0)")
     left.set(xlabel="bytes from the start", ylabel="loss (nats a byte)", title="Loss by distance from the start")
     right.set(
         xlabel="bytes from the start",
         ylabel="loss minus that of the cut text (nats a byte)",
-        title="What reading on costs",
+        title="What reading beyond 128 bytes costs",
     )
     left.set_xticks(range(len(edges)), labels)
     right.set_xticks(range(1, len(edges)), labels[1:])

@@ -12,7 +12,7 @@ from typing import Any
 import ropecore
 
 from .frame import Claim, Result, interval
-from .train import REACH, Evaluation, Job, outcomes, rope_plan, untrained
+from .train import REACH, Evaluation, Job, draw_intervals, outcomes, rope_plan, untrained
 
 CLAIM = Claim(
     "damped",
@@ -88,22 +88,11 @@ def plot(result: Result, figure: Any) -> None:
     """Draw the loss by distance from the start."""
     axes = figure.subplots()
     for i, (name, several) in enumerate(result.data["whole"].items()):
-        middle, low, high = zip(*several, strict=True)
-        at = [place + 0.05 * (i - 2) for place in range(len(middle))]
-        bars = [[m - a for m, a in zip(middle, low, strict=True)], [b - m for m, b in zip(middle, high, strict=True)]]
-        axes.errorbar(
-            at,
-            middle,
-            bars,
-            label=name,
-            marker="os^Dvx"[i],
-            capsize=3,
-            ls="--" if "run" in name or "cut" in name else "-",
-        )
+        at = [place + 0.05 * (i - 2) for place in range(len(several))]
+        dashed = "run" in name or "cut" in name
+        draw_intervals(axes, at, several, label=name, marker="os^Dvx"[i], ls="--" if dashed else "-")
     axes.set_xticks(range(len(windows())), windows())
     axes.set(xlabel="bytes from the start of the text", ylabel="loss (nats a byte)")
-    axes.set_title(
-        f"Damped and plain RoPE at up to {REACH} times the trained length of {LENGTH} bytes\n{result.ours}",
-        fontsize="small",
-    )
+    last = ", ".join(f"{name} {result.data['whole'][name][-1][0]:.2f}" for name in PLANS)
+    axes.set_title(f"Trained on {LENGTH} bytes; loss at {windows()[-1]} bytes from the start: {last}")
     figure.legend(loc="outside lower center", ncols=3)

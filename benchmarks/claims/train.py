@@ -120,6 +120,12 @@ def run(job: Job) -> Outcome:
     return Outcome(training, float(within.mean()), found)
 
 
+def draw_intervals(axes: Any, at: Sequence[float], several: Iterable[Sequence[float]], **style: Any) -> None:
+    """Draw figures with their intervals, (value, low, high) each, as a line with error bars."""
+    middle, low, high = np.array(list(several)).T
+    axes.errorbar(at, middle, [middle - low, high - middle], capsize=3, **style)
+
+
 def batches(text: Tensor, length: int, steps: int, seed: int) -> Iterator[Tensor]:
     """Yield pieces of the text (b, length + 1), from places that the seed decides."""
     generator = torch.Generator().manual_seed(seed)
