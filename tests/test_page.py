@@ -110,9 +110,7 @@ def rows(browser: Any) -> list[str]:
 
 
 def choose(browser: Any, name: str, value: str) -> None:
-    script = (
-        "const e = document.getElementById(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('input'))"
-    )
+    script = "const e = document.getElementById(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('input'))"
     browser.execute_script(script, name, value)
 
 

@@ -117,4 +117,6 @@ def plot(result: Result, figure: Any) -> None:
     right.set_title("The slowest pair", fontsize="medium")
     right.legend()
     short, long = (f"{slope[0]:+.3f} ({slope[1]:+.3f} to {slope[2]:+.3f})" for slope in result.data["slopes"])
-    figure.suptitle(f"Ten times the base changes the loss by {short} at {LENGTHS[0]} bytes, {long} at {LENGTHS[1]}")
+    figure.suptitle(
+        f"Ten times the base changes the loss by {short} at {LENGTHS[0]} bytes, {long} at {LENGTHS[1]}", fontsize=10
+    )
