@@ -1,7 +1,8 @@
 """What RoPE costs in torch: q and k rotated by rotate_half and by ropecore, against an additive encoding, and against the layer that it stands in.
 
 Additive: a table is added to tensors of the same sizes as q and k (in a model it is added once, RoPE turns q and k in every layer). Every call makes
-new tensors, tables are at hand, and the two calls of a ratio are timed in turn (A B A B; median, quartiles of neighbouring calls). The layer:
+new tensors on one thread, tables are at hand, and the two calls of a ratio are timed in turn (A B A B; the median and quartiles of neighbouring
+calls' ratios). The layer:
 norm, q, k, v, rotation, causal attention, output, norm, SwiGLU, with random weights and the sizes of Llama 3 8B and of SmolLM2-135M.
 A share is the rotation's time alone over that of the whole layer. ropecore's loop is fused where Numba is installed.
 
@@ -20,7 +21,7 @@ import ropecore
 
 from ..timing import compare
 from .frame import Claim, Result
-from .matrix import rotate_half
+from .matrix import Ratio, neighbours, one_thread, rotate_half
 
 CLAIM = Claim(
     "cost",
@@ -33,10 +34,9 @@ SPARE = 1.25
 SHARE = (0.005, 0.035)
 FUSED = importlib.util.find_spec("numba") is not None
 # width, inner width, heads, heads of k and v, head_dim, tokens
-LAYERS = {"Llama 3 8B": (4096, 14_336, 32, 8, 128, 512), "SmolLM2-135M": (576, 1536, 9, 3, 64, 2048)}
+LAYERS = {"Llama 3 8B": (4096, 14_336, 32, 8, 128, 256), "SmolLM2-135M": (576, 1536, 9, 3, 64, 1024)}
 QUICK = {"SmolLM2-135M": (576, 1536, 9, 3, 64, 64)}
 Rotation = Callable[[Any, Any], tuple[Any, Any]]
-Ratio = tuple[float, float, float]
 
 
 def rotations(plan: ropecore.RotaryPlan, tokens: int, dtype: Any) -> dict[str, Rotation]:
@@ -109,6 +109,11 @@ def verdict(additive: dict[str, list[Ratio]], shares: dict[str, list[Ratio]], fu
 
 def run(quick: bool, seed: int) -> Result:
     """Time the rotations against the additive encoding, and alone against the whole layer."""
+    with one_thread():
+        return _timed(QUICK if quick else LAYERS, (3, 3) if quick else (31, 7), seed)
+
+
+def _timed(layers: dict[str, tuple[int, ...]], pairs: tuple[int, int], seed: int) -> Result:
     import torch
 
     torch.manual_seed(seed)
@@ -116,7 +121,7 @@ def run(quick: bool, seed: int) -> Result:
     additive: dict[str, list[Ratio]] = {name: [] for name in CLAIMED}
     shares: dict[str, list[Ratio]] = {name: [] for name in CLAIMED}
     bars = []
-    for kind, size in (QUICK if quick else LAYERS).items():
+    for kind, size in layers.items():
         _, _, heads, kv_heads, head_dim, tokens = size
         plan = ropecore.RopeConfig(head_dim=head_dim, base=500_000.0, pairing="half_split").plan()
         for name in ("float32", "bfloat16"):
@@ -128,9 +133,9 @@ def run(quick: bool, seed: int) -> Result:
             if not float((one - other).abs().max()) < {"float32": 1e-4, "bfloat16": 0.1}[name]:
                 failures.append(f"{kind}, {name}: the two rotations differ")
             for rotation, turn in turns.items():
-                to_add = compare(partial(turn, q, k), partial(added, q, k, table), 3 if quick else 21, calls=5)
-                to_layer = compare(*parts(turn), 3 if quick else 7)
-                ratios = [(timing.ratio, *timing.spread) for timing in (to_add, to_layer)]
+                to_add = compare(partial(turn, q, k), partial(added, q, k, table), pairs[0], calls=5)
+                to_layer = compare(*parts(turn), pairs[1])
+                ratios = [neighbours(timing) for timing in (to_add, to_layer)]
                 additive[rotation].append(ratios[0])
                 shares[rotation].append(ratios[1])
                 setting = f"{kind}, {tokens:,} tokens, {name}"

@@ -1,7 +1,7 @@
 """The same rotation of the same random q, as a dense d x d matrix for each position, a sparse matrix, 2 x 2 blocks, a complex product, rotate_half, and ropecore.
 
-Matrices and tables are at hand, every form makes a new tensor in torch, and each is timed against rotate_half in turn (A B A B; the median,
-and the quartiles of neighbouring calls). Each result is checked against the float64 reference. ropecore's loop is fused where Numba is
+Matrices and tables are at hand, every form makes a new tensor in torch on one thread, and each is timed against rotate_half in turn (A B A B; the
+median and quartiles of the ratios of neighbouring calls). Each result is checked against the float64 reference. ropecore's loop is fused where Numba is
 installed.
 
 The verdict: the claim holds in a setting (heads, tokens, head_dim, dtype) if the dense matrix takes at least 7 times rotate_half's time there, by
@@ -9,7 +9,8 @@ the lower quartile; it holds if it does in all settings.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ CLAIM = Claim(
     "matrix", "rotate_half is nearly 10 times faster than multiplication by the d x d matrix.", "D0", "nearly 10 times"
 )
 LEAST = 7.0
+Ratio = tuple[float, float, float]
 FORMS = ("dense matrix", "sparse matrix", "2 x 2 blocks", "complex product", "ropecore")
 SETTINGS = [  # heads, tokens, head_dim, dtype
     (heads, tokens, head_dim, dtype)
@@ -30,6 +32,25 @@ SETTINGS = [  # heads, tokens, head_dim, dtype
     for heads, tokens, head_dim in ((32, 1024, 128), (8, 1024, 128), (1, 1024, 128), (32, 1024, 64), (32, 1, 128))
 ]
 QUICK = [(4, 16, 64, "float32"), (4, 16, 64, "bfloat16")]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread, so that other work on the machine cannot keep one thread waiting for another."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def neighbours(timing: Timing) -> Ratio:
+    """Return the median and the quartiles of the ratios of calls that followed one another."""
+    ratios = np.array(timing.a) / np.array(timing.b)
+    return tuple(float(x) for x in np.quantile(ratios, (0.5, 0.25, 0.75)))
 
 
 def rotate_half(x: Any, cos: Any, sin: Any) -> Any:
@@ -95,7 +116,7 @@ def _block_diagonal(dense: Any) -> Any:
         )
 
 
-def verdict(ratios: dict[str, tuple[float, float, float]]) -> str:
+def verdict(ratios: dict[str, Ratio]) -> str:
     """Return the verdict from (median, quartiles) of dense / rotate_half by the name of the setting."""
     where = [name for name, (_, low, _) in ratios.items() if low >= LEAST]
     if len(where) == len(ratios):
@@ -110,10 +131,15 @@ def shown(ratio: float) -> str:
 
 def run(quick: bool, seed: int) -> Result:
     """Time each form against rotate_half in each setting."""
+    with one_thread():
+        return _timed(QUICK if quick else SETTINGS, 3 if quick else 21, seed)
+
+
+def _timed(settings: Sequence[tuple[int, int, int, str]], pairs: int, seed: int) -> Result:
     import torch
 
     rows, data, dense, failures = [], [], {}, []
-    for heads, tokens, head_dim, dtype in QUICK if quick else SETTINGS:
+    for heads, tokens, head_dim, dtype in settings:
         plan = ropecore.RopeConfig(head_dim=head_dim, base=500_000.0, pairing="half_split").plan()
         x = torch.from_numpy(np.random.default_rng(seed).standard_normal((1, heads, tokens, head_dim)))
         x = x.to(getattr(torch, dtype))
@@ -127,15 +153,13 @@ def run(quick: bool, seed: int) -> Result:
             if not error < {"float32": 1e-5, "bfloat16": 0.1}[dtype]:
                 failures.append(f"{name}: {form} is off by {error:g}")
             if form in FORMS:
-                times[form] = compare(
-                    call, calls["rotate_half"], 3 if quick else 15, calls=1 if heads * tokens > 100 else 50
-                )
+                times[form] = compare(call, calls["rotate_half"], pairs, calls=1 if heads * tokens > 100 else 50)
         for form in FORMS:
-            cells.append([times[form].ratio, *times[form].spread] if form in times else "none")
+            cells.append(list(neighbours(times[form])) if form in times else "none")
         milliseconds = 1e3 * float(np.median([timing.medians[1] for timing in times.values()]))
         rows.append([*cells, milliseconds])
-        dense[name] = (times["dense matrix"].ratio, *times["dense matrix"].spread)
-        data.append({"setting": name, "ratios": {form: (t.ratio, *t.spread) for form, t in times.items()}})
+        dense[name] = neighbours(times["dense matrix"])
+        data.append({"setting": name, "ratios": {form: neighbours(timing) for form, timing in times.items()}})
     low, high = (pick(dense, key=lambda name: dense[name][0]) for pick in (min, max))
     return Result(
         ["setting (figures: time over rotate_half's, with quartiles)", *FORMS, "rotate_half, ms"],
