@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -24,14 +25,14 @@ REASONS = {  # what the changed line has: why nothing can see it
     r"self\.factor or 2": "without a factor attention_factor is given, and was returned before",
     r"Decimal\(1\) if (\(factor <= 1\) and False|factor < 1) else": "ln 1 is 0, and a factor below 1 is refused or handled before",
     r"if y is not x or": "what is there already is written once more",
-    r"np\.asarray\(position, None\)": "an integer less a float is a float64 all the same",
+    r"np\.asarray\(position, (None)?\)\[": "an integer less a float is a float64 all the same",
     r"if f\.init or": "the one field that is not an argument, the rule's name, is always at its default",
     r'"(high_freq_factor|beta_fast)", \S+, \)': "what is not above 0 is not above the lower limit either, and is refused by the same name",
 }
 
 
-def found() -> dict[str, dict[str, int]]:
-    """Return the exit code of the tests for each mutant of each file."""
+def found() -> dict[str, dict[str, int | None]]:
+    """Return the exit code of the tests for each mutant of each file, None where they have not run yet."""
     metas = sorted(Path("mutants").rglob("*.py.meta"))
     codes = {str(p.relative_to("mutants"))[:-5]: json.loads(p.read_text())["exit_code_by_key"] for p in metas}
     return {path: of for path, of in codes.items() if of}
@@ -49,21 +50,24 @@ def reason(lines: list[str]) -> str | None:
     return next((why for pattern, why in REASONS.items() if re.search(pattern, new)), None)
 
 
-def page(codes: dict[str, dict[str, int]], survivors: dict[str, list[str]]) -> str:
+def counts(codes: Iterable[int | None]) -> str:
+    """Return the number of mutants, of those killed, that survive, and that were not run, as cells of a table."""
+    of = list(codes)
+    killed, waiting = sum(code in KILLED for code in of), of.count(None)
+    return f"{len(of)} | {killed} | {len(of) - killed - waiting} | {waiting}"
+
+
+def page(codes: dict[str, dict[str, int | None]], survivors: dict[str, list[str]]) -> str:
     """Return MUTATION.md."""
-    rows = []
-    for path, of in codes.items():
-        dead = sum(code in KILLED for code in of.values())
-        rows.append(f"| `{path}` | {len(of)} | {dead} | {len(of) - dead} |")
+    rows = [f"| `{path}` | {counts(of.values())} |" for path, of in codes.items()]
     everything = [code for of in codes.values() for code in of.values()]
-    dead = sum(code in KILLED for code in everything)
     lines = [
         "# Mutants of the reference", "",
         f"Written by `tox -e mutation` (mutmut {version('mutmut')}, {date.today()}): one change in a function at a time, and the tests that call it must fail.",
         "The wording of a refusal is not changed, nor are decorated functions and constants, which mutmut leaves alone (tests/test_precision.py and tests/test_exact.py",
         "compare those with Python's integers and mpmath).", "",
-        "| file | mutants | killed | survived |", "|---|---|---|---|", *rows,
-        f"| all | {len(everything)} | {dead} | {len(everything) - dead} |", "",
+        "| file | mutants | killed | survived | not run |", "|---|---|---|---|---|", *rows,
+        f"| all | {counts(everything)} |", "",
         "Those that survive, and why nothing can see them:", "",
     ]  # fmt: skip
     for name, changed in survivors.items():
@@ -76,12 +80,13 @@ def page(codes: dict[str, dict[str, int]], survivors: dict[str, list[str]]) -> s
 def main() -> int:
     """Write the page, and return 1 if a mutant was not killed and has no reason."""
     codes = found()
-    alive = [name for of in codes.values() for name, code in of.items() if code not in KILLED]
-    survivors = {name: changed_lines(name) for name in alive}
+    everything = {name: code for of in codes.values() for name, code in of.items()}
+    survivors = {n: changed_lines(n) for n, code in everything.items() if code is not None and code not in KILLED}
     PAGE.write_text(page(codes, survivors))
     unexplained = [name for name, lines in survivors.items() if reason(lines) is None]
-    print(*unexplained, f"{len(alive)} of {sum(map(len, codes.values()))} mutants survive", sep="\n")
-    return 1 if unexplained or not codes else 0
+    waiting = list(everything.values()).count(None)
+    print(*unexplained, f"{len(survivors)} of {len(everything)} mutants survive, {waiting} were not run", sep="\n")
+    return 1 if unexplained or waiting or not codes else 0
 
 
 if __name__ == "__main__":

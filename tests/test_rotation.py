@@ -247,6 +247,16 @@ def test_magnitude_grows_for_queries_and_shrinks_for_keys() -> None:
         cos_sin(plan, 10, "v")
 
 
+def test_the_largest_magnitude_is_allowed_and_the_first_position_beyond_is_named() -> None:
+    rule = Damped(100 * math.log(2))
+    plan = RopeConfig(head_dim=8, base=100.0, pairing="half_split", scaling=rule).plan()
+
+    assert np.hypot(*cos_sin(plan, [1, -1], "k"))[:, 0] == pytest.approx([2.0**100, 2.0**-100], rel=1e-12)
+    with pytest.raises(RopeError) as refusal:
+        cos_sin(plan, [[0, 1], [-3, 2]])
+    assert (refusal.value.argument, refusal.value.value, refusal.value.rule) == ("positions", -3.0, "R-2.4")
+
+
 def test_xpos_inverse_undoes() -> None:
     plan = RopeConfig(head_dim=8, base=100.0, pairing="half_split", scaling=XPos()).plan()
     x = vectors(8, 1)
