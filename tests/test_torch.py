@@ -109,7 +109,7 @@ def test_the_float32_class_is_a_float32_product() -> None:
     assert np.abs(cos.numpy() - ropecore.cos_sin(PLAN, LADDER)[0]).max() > 0.1  # what the exact class is there for
 
 
-@pytest.mark.parametrize("length", [1, 7, 33, 4096])
+@pytest.mark.parametrize("length", [1, 7, 33, 2100])  # the last in blocks: 4 MiB of bfloat16
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_float32_class_has_the_bits_of_transformers_llama(dtype: torch.dtype, length: int) -> None:
     llama = pytest.importorskip("transformers.models.llama.modeling_llama")
@@ -286,9 +286,9 @@ def test_a_refused_call_in_place_has_changed_nothing() -> None:
 @pytest.mark.parametrize("plan", [*PLANS.values(), AXES], ids=[*PLANS, "axes"])
 def test_gradcheck(plan: RotaryPlan) -> None:
     """First and second derivatives, forwards and backwards, of apply, rotate and shift."""
-    x = tensor(2, 2, 3, 8, dtype="float64").requires_grad_()
-    positions = torch.tensor([[4, 1, 7], [-3, 0, 2]])
-    positions = positions.expand(3, 2, 3) if plan is AXES else positions
+    x = tensor(2, 1, 2, 8, dtype="float64").requires_grad_()
+    positions = torch.tensor([[4, 1], [-3, 2]])
+    positions = positions.expand(3, 2, 2) if plan is AXES else positions
     tables = rope.cos_sin(plan, positions, dtype="float64")
     functions = [
         lambda x: rope.apply(plan, x, positions=positions),
