@@ -80,11 +80,23 @@ def _by_view(x: Array, cos: Array, sin: Array, read: Grid, write: Grid) -> Array
     halves = jnp.split(view[..., : read.used].astype(cos.dtype), 2, axis=-2)
     first, second = (half.reshape(*lead, n) for half in halves)
     turned = first * cos - second * sin, first * sin + second * cos
-    y = jnp.stack([half.reshape(*lead, write.groups, write.used) for half in turned], axis=-2).astype(x.dtype)
+    y = _stacked(*(half.reshape(*lead, write.groups, 1, write.used) for half in turned), x.dtype)
     if read.used < read.reach:
         y = lax.dynamic_update_slice_in_dim(view, y, 0, axis=-1)
     y = y.reshape(*lead, end - read.offset)
     return y if y.shape == x.shape else lax.dynamic_update_slice_in_dim(x, y, read.offset, axis=-1)
+
+
+def _stacked(first: Array, second: Array, dtype: Any) -> Array:
+    """Return both in this dtype, one after the other along the last axis but one, where each has one row.
+
+    As a sum of what is padded by -0.0, which changes no number: XLA's CPU compiler makes one loop of it, where it copies what
+    jnp.concatenate joins (1.3 times the time of x + 1, and not 1.5 to 1.7).  Where numbers are rounded it does not (2.2, not 1.5).
+    """
+    if first.dtype != dtype:
+        return jnp.concatenate([first, second], axis=-2).astype(dtype)
+    zero, axes = jnp.array(-0.0, dtype), [(0, 0, 0)] * (first.ndim - 2)
+    return lax.pad(first, zero, [*axes, (0, 1, 0), (0, 0, 0)]) + lax.pad(second, zero, [*axes, (1, 0, 0), (0, 0, 0)])
 
 
 def _by_gather(x: Array, cos: Array, sin: Array, reads: Any, writes: Any) -> Array:
