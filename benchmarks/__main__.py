@@ -20,21 +20,24 @@ PAIRS, QUICK_PAIRS = 21, 3
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the cases and write what was asked for; return 1 if two sides disagreed."""
     options = _parser().parse_args(argv)
-    cases = [case for case in all_cases() if not options.cases or any(word in case.name for word in options.cases)]
-    if not cases:
-        print("no case has such a name", file=sys.stderr)
-        return 2
     pairs = options.pairs or (QUICK_PAIRS if options.quick else PAIRS)
-    about = report.machine(_threads(options.threads))
-    results = []
-    for case in cases:
-        results.append(_run(case, QUICK_TOKENS if options.quick else TOKENS, pairs))
-        print("  ".join(results[-1].words().values()), file=sys.stderr, flush=True)
+    if options.join:
+        runs = [report.from_json(path.read_text()) for path in options.join]
+        results, about = [result for found, _ in runs for result in found], runs[-1][1]
+    else:
+        cases = [case for case in all_cases() if not options.cases or any(word in case.name for word in options.cases)]
+        if not cases:
+            print("no case has such a name", file=sys.stderr)
+            return 2
+        about, results = report.machine(_threads(options.threads)), []
+        for case in cases:
+            results.append(_run(case, QUICK_TOKENS if options.quick else TOKENS, pairs))
+            print("  ".join(results[-1].words().values()), file=sys.stderr, flush=True)
     print(report.table(results))
     if options.json:
         options.json.write_text(report.as_json(results, about))
     if options.markdown:
-        options.markdown.write_text(report.markdown(results, about, pairs))
+        options.markdown.write_text(report.markdown(results, about))
     if options.plot:
         report.plot(results, options.plot)
     return int(any(result.reason.startswith("WRONG") for result in results))
@@ -73,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "cases", nargs="*", metavar="CASE", help="words that a case's name contains; none for all cases"
     )
     parser.add_argument("--quick", action="store_true", help="small tensors and few pairs: to see that it runs")
+    parser.add_argument("--join", type=Path, nargs="+", metavar="JSON", help="time nothing: join the results of runs")
     parser.add_argument("--pairs", type=int, help=f"pairs of calls a case (default {PAIRS})")
     parser.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single time")

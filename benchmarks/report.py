@@ -54,7 +54,24 @@ class Result:
             "met": self.case.met(self.timing.ratio),
         }
         sides = {"a": self.pair.a, "b": self.pair.b, "seconds_a": self.timing.a, "seconds_b": self.timing.b}
-        return found | measured | sides
+        return found | measured | sides | {"n_bytes": self.pair.n_bytes}
+
+    @staticmethod
+    def from_dict(found: dict[str, Any]) -> "Result":
+        """Return the result that JSON holds."""
+        case = Case(found["case"], _not_made, found["limit"], found["at_least"])
+        if "left_out" in found:
+            return Result(case, None, None, found["left_out"])
+        pair = Pair(found["a"], found["b"], _nothing, _nothing, n_bytes=found["n_bytes"])
+        return Result(case, pair, Timing(tuple(found["seconds_a"]), tuple(found["seconds_b"])))
+
+
+def _not_made(tokens: int) -> Pair:
+    raise NotImplementedError(f"a result of an earlier run, and no case for {tokens} tokens")
+
+
+def _nothing() -> None:
+    """Do nothing: the calls of an earlier run are over."""
 
 
 COLUMNS = {
@@ -88,17 +105,24 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def markdown(results: Sequence[Result], about: dict[str, str], pairs: int) -> str:
+def markdown(results: Sequence[Result], about: dict[str, str]) -> str:
     """Return the page of results."""
+    pairs = min((len(result.timing.a) for result in results if result.timing), default=0)
     head = [
         "# Results", "",
-        f"Made by `python -m benchmarks --markdown benchmarks/RESULTS.md`: medians of {pairs} pairs of calls A B A B in one",
+        f"Made by `python -m benchmarks --markdown benchmarks/RESULTS.md`: medians of {pairs} pairs or more of calls A B A B in one",
         "process. A ratio below 1 means that a is the faster. Quartiles are those of the ratios of neighbouring calls.", "",
         *(f"* {name}: {value}" for name, value in about.items()), "",
     ]  # fmt: skip
     rows = [COLUMNS, dict.fromkeys(COLUMNS, "---"), *(result.words() for result in results)]
     body = ["| " + " | ".join(row.get(key, "") for key in COLUMNS) + " |" for row in rows]
     return "\n".join([*head, *body, ""])
+
+
+def from_json(text: str) -> tuple[list[Result], dict[str, str]]:
+    """Return the results that `as_json` wrote, and what they were taken on."""
+    found = json.loads(text)
+    return [Result.from_dict(each) for each in found["results"]], found["machine"]
 
 
 def as_json(results: Sequence[Result], about: dict[str, str]) -> str:
