@@ -23,7 +23,7 @@ CLAIM = Claim(
     "D0",
     "1e4 under 2K, 1e6 over 8K; D3: 5e5 for 128K",
 )
-LENGTHS, BASES, STEPS = (128, 512), (1e2, 1e4, 1e6), 400
+LENGTHS, BASES, STEPS = (128, 512), (1e2, 1e4, 1e6), 300
 CONTEXT = 131_072
 WIDE_BASES = (1e4, 1e5, 5e5, 1e6)
 
