@@ -94,9 +94,9 @@ def verdict(additive: dict[str, list[Ratio]], shares: dict[str, list[Ratio]], fu
     for name, (low, high) in CLAIMED.items():
         if name != "ropecore" or fused:
             right = all(low / SPARE <= ratio[0] <= high * SPARE for ratio in additive[name])
-            parts.append((f"{name} over additive", right))
+            parts.append((f"{name}'s time over the additive encoding's", right))
     parts += [
-        (f"share of {name}", all(SHARE[0] <= ratio[0] < SHARE[1] for ratio in ratios))
+        (f"{name}'s share of a layer", all(SHARE[0] <= ratio[0] < SHARE[1] for ratio in ratios))
         for name, ratios in shares.items()
     ]
     right = [name for name, ok in parts if ok]
@@ -176,6 +176,8 @@ def _timed(layers: dict[str, tuple[int, ...]], pairs: tuple[int, int], seed: int
 
 def plot(result: Result, figure: Any) -> None:
     """Draw both ratios by layer and dtype, with what the document claims as bands."""
+    from matplotlib.ticker import LogLocator
+
     figure.set_size_inches(10, 5)
     left, right = figure.subplots(1, 2, sharey=True)
     bars = result.data["bars"]
@@ -196,6 +198,8 @@ def plot(result: Result, figure: Any) -> None:
     left.invert_yaxis()
     left.set(xlabel="time over that of adding a table to q and k", xlim=(0, None))
     right.set(xlabel="share of the layer's time (%)", xscale="log")
+    right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     right.xaxis.set_major_formatter("{x:g}")
+    right.minorticks_off()
     figure.suptitle(result.ours.replace("; ", ";\n"), fontsize=10)
     figure.legend(loc="outside lower center", ncols=5, fontsize=9)

@@ -145,7 +145,7 @@ def _timed(settings: Sequence[tuple[int, int, int, str]], pairs: int, seed: int)
         x = x.to(getattr(torch, dtype))
         calls = forms(x, plan)
         wanted = ropecore.rotate(plan, x.double().numpy(), *ropecore.cos_sin(plan, np.arange(tokens)))
-        name = f"{heads} heads, {tokens:,} token{'s' * (tokens > 1)}, head_dim {head_dim}, {dtype}"
+        name = f"{heads} head{'s' * (heads > 1)}, {tokens:,} token{'s' * (tokens > 1)}, head_dim {head_dim}, {dtype}"
         cells: list[Any] = [name]
         times: dict[str, Timing] = {}
         for form, call in calls.items():
@@ -174,6 +174,8 @@ def _timed(settings: Sequence[tuple[int, int, int, str]], pairs: int, seed: int)
 
 def plot(result: Result, figure: Any) -> None:
     """Draw each form's time over that of rotate_half, by setting, on a logarithmic axis."""
+    from matplotlib.ticker import LogLocator
+
     figure.set_size_inches(10, 7)
     axes, settings = figure.subplots(), result.data["settings"]
     for number, form in enumerate(FORMS):
@@ -184,8 +186,12 @@ def plot(result: Result, figure: Any) -> None:
         axes.plot(middle, heights, "o", color=f"C{number}", label=form)
     axes.axvline(1, color="0.5", label="rotate_half")
     axes.axvline(10, color="tab:red", ls="--", label="the document: nearly 10 times")
+    for row in range(0, len(settings), 2):
+        axes.axhspan(row - 0.5, row + 0.5, color="0.95", zorder=0)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_ylim(-0.5, len(settings) - 0.5)
     axes.set_yticks(
         range(len(settings)), [s["setting"].replace(", head_dim", ",\nhead_dim") for s in settings], fontsize=8
     )
