@@ -66,7 +66,7 @@ class Known:
     why it is out of reach.
     """
 
-    where: str  # of the report: census 7, or field failures 2
+    where: str  # C n: entry n of the census of implementations; F: the list of defects read in sources
     library: str
     report: str
     target: str = ""

@@ -134,6 +134,23 @@ def lucidrains_axial_offsets() -> tuple[bool, str]:
     return error > 0, f"angles with an offset are off by {error:.3g} after a call without: {torch.equal(late, used.get_axial_freqs(4, 4))} that they are those of offset 0"  # fmt: skip
 
 
+def ggml_yarn_range() -> tuple[bool, str]:
+    """Rotate with gpt-oss' yarn, and compare with a range that is rounded and with one that is not."""
+    import ropecore
+
+    from .llama_cpp import target
+
+    yarn = {"rule": "yarn", "factor": 32.0, "original_max_position": 4096}
+    config = {"head_dim": 64, "pairing": "half_split", "base": 150000.0, "scaling": yarn}
+    x, at = np.ones((1, 1, 1, 64), np.float32), np.array([1000])
+    errors = []
+    for truncate in (True, False):
+        plan = ropecore.RopeConfig.from_dict({**config, "scaling": {**yarn, "truncate": truncate}}).plan()
+        wanted = ropecore.rotate(plan, x.astype(np.float64), *ropecore.cos_sin(plan, at))
+        errors.append(float(np.abs(target.apply(plan, x, at, case=config) - wanted).max()))
+    return errors[0] < errors[1] / 10, f"off by {errors[0]:.2g} from the rounded range, {errors[1]:.2g} from gpt-oss' own"
+
+
 def mlx_telechat3() -> tuple[bool, str]:
     """Read the attention factor."""
     from mlx_lm.models.rope_utils import initialize_rope
@@ -158,7 +175,7 @@ def onnx_node_tests() -> tuple[bool, str]:
     """Collect the operator's node tests, and look at their tables."""
     from onnx.backend.test.case.node import collect_testcases
 
-    tests = [case for case in collect_testcases(None) if "rotary_embedding" in case.name and "expanded" not in case.name]
+    tests = [case for case in collect_testcases("RotaryEmbedding") if "rotary_embedding" in case.name and "expanded" not in case.name]
     lengths = [np.abs(np.hypot(*case.data_sets[0][0][1:3]) - 1).max() for case in tests]
     off = sum(bool(length > 0.1) for length in lengths)
     return bool(off == len(tests) > 0), f"in {off} of {len(tests)} tests cos and sin are off the circle by more than 0.1"
@@ -175,6 +192,7 @@ CHECKS: dict[str, Callable[[], tuple[bool, str]]] = {
         megatron_multimodal,
         lucidrains_cache_of_a_dtype,
         lucidrains_axial_offsets,
+        ggml_yarn_range,
         mlx_telechat3,
         mlx_mrope,
         onnx_node_tests,

@@ -34,6 +34,7 @@ class Equinox:
         length = int(positions.max()) + 1
         only(length <= LONGEST, "it counts positions from 0, and this one is far")
         rope = eqx.nn.RotaryPositionalEmbedding(config["head_dim"], theta=config["base"], dtype=x.dtype)
+        only(all(len(set(row)) == len(row) for row in np.atleast_2d(positions).tolist()), "it has one token a position")
         rows = jnp.broadcast_to(positions, (x.shape[0], x.shape[2]))
 
         def head(x: Any, places: Any) -> Any:

@@ -67,7 +67,7 @@ class Ggml:
         rows = np.array(np.broadcast_to(places, shape), np.int32, order="C")
         y = np.empty_like(x)
         for i in range(len(x)):
-            at = np.append(rows[:, i], np.zeros(x.shape[2], np.int32)) if axes else rows[i]
+            at = np.append(rows[:, i], rows[0, i]) if axes else rows[i]  # t again behind w, for pairs beyond the sections
             y[i] = _rotate(np.ascontiguousarray(x[i].swapaxes(0, 1)), at, config).swapaxes(0, 1)
         return y
 
@@ -111,6 +111,7 @@ def _tensor(base: Any, context: Any, array: npt.NDArray[Any]) -> Any:
 def _scalars(config: Mapping[str, Any]) -> list[float]:
     """Return base, scale, ext_factor, attn_factor, beta_fast and beta_slow."""
     scaling = scaling_of(config, RULES)
+    only(scaling.get("truncate", True), "its yarn always rounds the range")
     only(not {"mscale", "mscale_all_dim", "attention_factor"} & set(scaling), "the operator's yarn has no such option")
     yarn = scaling["rule"] == "yarn"
     factor, betas = scaling.get("factor", 1.0), (scaling.get("beta_fast", 32.0), scaling.get("beta_slow", 1.0))

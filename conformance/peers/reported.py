@@ -5,10 +5,12 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from tempfile import gettempdir
 
 from .catalogue import Known
 from .judged import Judged
 
+TIMEOUT = 300.0  # seconds for a check
 WRONG = ("fail", "errored")
 Check = Callable[[str], "Answer"]
 
@@ -51,7 +53,7 @@ def _more(count: int) -> str:
 def in_process(name: str) -> Answer:
     """Run a function of checks.py in a process of its own; its last line is the answer."""
     command = [sys.executable, "-W", "ignore", "-m", "ropecore.conformance.peers.checks", name]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False, cwd=gettempdir())
     said = done.stdout.strip().splitlines()
     if done.returncode or not said:
         return Answer("not run", f"`{name}`: {(done.stderr.strip().splitlines() or ['no answer'])[-1]}")

@@ -25,7 +25,7 @@ class Lucidrains(Torch):
 
     capabilities = declared(
         "rotary-embedding-torch",
-        "interleaved partial batched_positions offset negative_positions large_positions",
+        "interleaved partial batched_positions offset large_positions",
         dtypes=TORCH_DTYPES,
     )
 
