@@ -75,13 +75,22 @@ def test_letters_that_make_no_format_are_refused(letters) -> None:
         TensorFormat.parse(letters)
 
 
-def test_tables_line_up_with_tensors() -> None:
-    assert TensorFormat.parse("bhsd").table_shape((5, 4)) == (1, 1, 5, 4)
-    assert TensorFormat.parse("bshd").table_shape((2, 5, 4)) == (2, 5, 1, 4)
-    assert TensorFormat.parse("sbhd").table_shape((2, 5, 4)) == (5, 2, 1, 4)
-    assert TensorFormat.parse("sbhd").sequence_before_batch
-    assert TensorFormat.parse("thd").table_shape((5, 4)) == (5, 1, 4)
-    assert TensorFormat.parse("bsghd").table_shape((5, 4)) == (1, 5, 1, 1, 4)
+@pytest.mark.parametrize(
+    ("letters", "table", "wanted"),
+    [
+        ("bhsd", (5, 4), (1, 1, 5, 4)),
+        ("bshd", (2, 5, 4), (2, 5, 1, 4)),
+        ("sbhd", (2, 5, 4), (5, 2, 1, 4)),
+        ("thd", (5, 4), (5, 1, 4)),
+        ("bsghd", (5, 4), (1, 5, 1, 1, 4)),
+    ],
+)
+def test_tables_line_up_with_tensors(letters: str, table: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    numbers = np.arange(np.prod(table)).reshape(table)
+    lined_up = TensorFormat.parse(letters).line_up(numbers, lambda t: t.swapaxes(0, 1), np.reshape)
+
+    assert lined_up.shape == wanted
+    assert np.array_equal(lined_up.ravel(), (numbers.swapaxes(0, 1) if letters == "sbhd" else numbers).ravel())
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 12)), min_size=1, max_size=3))
