@@ -115,3 +115,46 @@ def test_threads_do_not_change_bits() -> None:
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(one, other) for result in results for one, other in zip(result, results[0], strict=True))
+
+
+LAYOUTS = {
+    "many_tokens": ("bhsd", (2, 3, 200, 80), (200,)),
+    "own_positions": ("bhsd", (3, 2, 130, 80), (3, 130)),
+    "heads_inside": ("bshd", (2, 150, 4, 80), (2, 150)),
+    "sequence_first": ("sbhd", (90, 3, 2, 80), (3, 90)),
+    "packed": ("thd", (170, 4, 80), (170,)),
+    "a_step": ("bhsd", (37, 4, 1, 80), (37, 1)),
+    "one_token": ("bhsd", (1, 40, 1, 80), (1,)),
+    "groups": ("bghsd", (2, 2, 3, 70, 80), (2, 70)),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("n_axes", [1, 3])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_angles_made_in_the_kernel(layout: str, n_axes: int, threads: int, operations: Any) -> None:
+    tensor_format, shape, places = LAYOUTS[layout]
+    axes = {"axes": ("t", "h", "w"), "sections": (20, 12, 8)} if n_axes == 3 else {}
+    plan = RopeConfig(head_dim=80, base=1e4, pairing="half_split", **axes).plan()
+    generator = torch.Generator().manual_seed(len(layout))
+    q = torch.randn(shape, generator=generator)
+    ids = torch.randint(-(2**31) + 1, 2**31, (*((n_axes,) if n_axes > 1 else ()), *places), generator=generator)
+    want = operations(lambda: rope.apply(plan, q, positions=ids, tensor_format=tensor_format))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        got = rope.apply(plan, q, positions=ids, tensor_format=tensor_format)
+        rope.apply_(plan, q, positions=ids, tensor_format=tensor_format)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(got, want)
+    assert torch.equal(q, want)
+
+
+def test_no_table_is_made_at_any_position(operations: Any) -> None:
+    q, k = pair(PLANS[0], "float32")
+    for offset in (0, 3, 2**20, 2**31 - 7, 1 - 2**31):
+        want = operations(lambda offset=offset: rope.apply(PLANS[0], q, k, offset=offset))
+        rope.TABLES.clear()
+        assert all(map(torch.equal, rope.apply(PLANS[0], q, k, offset=offset), want))
+        assert len(rope.TABLES) == 0

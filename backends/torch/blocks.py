@@ -18,6 +18,8 @@ def turn_in_blocks(x: Tensor, y: Tensor, cos: Tensor, sin: Tensor, reads: Slices
     reads, writes: where the first and the second lanes of all pairs lie.  cos and sin broadcast against x, and have the dtype
     that is computed in; the bits are those of x[first] cos - x[second] sin and x[first] sin + x[second] cos.  R-2.1, R-10.4.
     """
+    if reads == writes and (block := _one_block(reads, x.shape[-1], cos.shape[-1])) is not None:
+        return _turn_whole_rows(x, y, cos, sin, reads, block)
     whole = 2 * cos.shape[-1] == x.shape[-1]
     work: Any = None
     for at in blocks(tuple(x.shape), x.element_size(), BLOCK_BYTES):
@@ -32,4 +34,39 @@ def turn_in_blocks(x: Tensor, y: Tensor, cos: Tensor, sin: Tensor, reads: Slices
             target.copy_(source)
         target[..., writes[0]].copy_(turned_first)
         target[..., writes[1]].copy_(turned_second)
+    return y
+
+
+def _one_block(lanes: Slices, head_dim: int, n_pairs: int) -> slice | None:
+    """Return the lanes of all pairs as one slice, if they lie together."""
+    first, second = (range(head_dim)[each] for each in lanes)
+    start, stop = min(first[0], second[0]), max(first[-1], second[-1]) + 1
+    return slice(start, stop) if stop - start == 2 * n_pairs else None
+
+
+def _turn_whole_rows(x: Tensor, y: Tensor, cos: Tensor, sin: Tensor, lanes: Slices, block: slice) -> Tensor:
+    """Do it in four operations of whole rows: t = x sin and y = x cos for all lanes, then y[first] - t[second], y[second] + t[first]."""
+    both = [cos.new_empty((*cos.shape[:-1], x.shape[-1])) for _ in range(2)]
+    for table, wide in zip((cos, sin), both, strict=True):
+        wide[..., lanes[0]], wide[..., lanes[1]] = table, table
+    both = [wide[..., block] for wide in both]
+    lanes = tuple(slice(lane.start - block.start, lane.stop - block.start, lane.step) for lane in lanes)
+    product = turned = cos.new_empty(0)
+    for at in blocks(tuple(x.shape), x.element_size(), BLOCK_BYTES):
+        source, target, c, s = x[at], y[at], part_of(both[0], at), part_of(both[1], at)
+        if y is not x and block != slice(0, x.shape[-1]):
+            target.copy_(source)
+        source, target = source[..., block], target[..., block]
+        if product.shape != source.shape:
+            product, turned = (cos.new_empty(source.shape) for _ in range(2))
+        if x.dtype == cos.dtype:
+            turned = target
+        else:
+            source = turned.copy_(source)
+        torch.mul(source, s, out=product)
+        torch.mul(source, c, out=turned)
+        turned[..., lanes[0]].sub_(product[..., lanes[1]])
+        turned[..., lanes[1]].add_(product[..., lanes[0]])
+        if x.dtype != cos.dtype:
+            target.copy_(turned)
     return y

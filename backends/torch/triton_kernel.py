@@ -33,7 +33,7 @@ def _narrowed(value, kind: tl.constexpr):
     """Return float32 numbers rounded to nearest, ties to even: bfloat16 by its bits, since the interpreter cuts it off."""
     if kind == tl.bfloat16:
         bits = value.to(tl.uint32, bitcast=True)
-        rounded = tl.where(value != value, bits | 0x400000, bits + 0x7FFF + ((bits >> 16) & 1))
+        rounded = tl.where(value != value, bits | 0x400000, bits + 0x7FFF + ((bits >> 16) & 1))  # noqa: PLR0124
         return (rounded >> 16).to(tl.uint16).to(tl.bfloat16, bitcast=True)
     return value.to(kind)
 
