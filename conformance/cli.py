@@ -177,7 +177,12 @@ def _write(report: Report, args: argparse.Namespace) -> None:
     """Write the further files that were asked for."""
     badge = BADGES[Path(args.badge).suffix] if args.badge else svg
     asked = shlex.join(["--command", args.program]) if args.program else None
-    forms = ((args.junit, junit), (args.markdown, markdown), (args.badge, badge), (args.html, partial(html, asked=asked)))
+    forms = (
+        (args.junit, junit),
+        (args.markdown, markdown),
+        (args.badge, badge),
+        (args.html, partial(html, asked=asked)),
+    )
     for name, write in forms:
         if name:
             Path(name).write_text(write(report), encoding="utf-8")

@@ -48,7 +48,7 @@ def entry(report: Mapping[str, Any], **about: Any) -> dict[str, Any]:
 
 def not_run(target: str, name: str, version: str, reason: str) -> dict[str, Any]:
     """Return what the page says of a target that was not run: nothing of it is counted."""
-    empty = {"words": "", "dtypes": [], "topics": {}, "counts": {}, "reach": [], "exact": None, "not_applicable": []}
+    empty: dict[str, Any] = {"words": "", "dtypes": [], "topics": {}, "counts": {}, "reach": [], "exact": None, "not_applicable": []}
     return {"target": target, "name": name, "version": version, "failures": [], "not_run": reason, **empty}
 
 
@@ -86,7 +86,9 @@ def _reasons(results: Iterable[Mapping[str, Any]]) -> list[list[Any]]:
 
 def html(report: Report, asked: str | None = None) -> str:
     """Return the page of one report; asked: see `entry`."""
-    return page([entry(json.loads(report.to_json()), asked=asked)], f"RoPE conformance of {report.target}", report.suite)
+    return page(
+        [entry(json.loads(report.to_json()), asked=asked)], f"RoPE conformance of {report.target}", report.suite
+    )
 
 
 def page(entries: Iterable[Mapping[str, Any]], title: str, suite: Mapping[str, str]) -> str:

@@ -4,12 +4,12 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-import ropecore.conformance as conformance
+from ropecore import conformance
 from ropecore.conformance.page import entry, not_run, page
 from ropecore.conformance.report import suite
 
@@ -21,7 +21,7 @@ QUIET = "--headless --no-sandbox --disable-gpu --disable-background-networking -
 class Right:
     """The usual float32 code, half-split."""
 
-    capabilities = {"name": "right", "version": "1.0", "features": ["half_split", "negative_positions"]}  # noqa: RUF012
+    capabilities: ClassVar = {"name": "right", "version": "1.0", "features": ["half_split", "negative_positions"]}
 
     @staticmethod
     def apply(plan: Any, x: Any, positions: Any) -> Any:
@@ -34,7 +34,7 @@ class Right:
 class Wrong(Right):
     """The same, turned the other way; </script> must not end the page's."""
 
-    capabilities = {**Right.capabilities, "name": "wrong </script><b>", "version": "2.0"}
+    capabilities: ClassVar = {**Right.capabilities, "name": "wrong </script><b>", "version": "2.0"}
 
     @staticmethod
     def apply(plan: Any, x: Any, positions: Any) -> Any:
@@ -110,7 +110,9 @@ def rows(browser: Any) -> list[str]:
 
 
 def choose(browser: Any, name: str, value: str) -> None:
-    script = "const e = document.getElementById(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('input'))"
+    script = (
+        "const e = document.getElementById(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('input'))"
+    )
     browser.execute_script(script, name, value)
 
 

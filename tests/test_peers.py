@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import ropecore
-import ropecore.conformance as conformance
+from ropecore import conformance
 from ropecore.cli import main
 from ropecore.conformance.cases import all_cases
 from ropecore.conformance.peers import Known, Peer, known, peers, run_peers, summary, write

@@ -148,7 +148,9 @@ def ggml_yarn_range() -> tuple[bool, str]:
         plan = ropecore.RopeConfig.from_dict({**config, "scaling": {**yarn, "truncate": truncate}}).plan()
         wanted = ropecore.rotate(plan, x.astype(np.float64), *ropecore.cos_sin(plan, at))
         errors.append(float(np.abs(target.apply(plan, x, at, case=config) - wanted).max()))
-    return errors[0] < errors[1] / 10, f"off by {errors[0]:.2g} from the rounded range, {errors[1]:.2g} from gpt-oss' own"
+    return errors[0] < errors[
+        1
+    ] / 10, f"off by {errors[0]:.2g} from the rounded range, {errors[1]:.2g} from gpt-oss' own"
 
 
 def mlx_telechat3() -> tuple[bool, str]:
@@ -175,10 +177,16 @@ def onnx_node_tests() -> tuple[bool, str]:
     """Collect the operator's node tests, and look at their tables."""
     from onnx.backend.test.case.node import collect_testcases
 
-    tests = [case for case in collect_testcases("RotaryEmbedding") if "rotary_embedding" in case.name and "expanded" not in case.name]
+    tests = [
+        case
+        for case in collect_testcases("RotaryEmbedding")
+        if "rotary_embedding" in case.name and "expanded" not in case.name
+    ]
     lengths = [np.abs(np.hypot(*case.data_sets[0][0][1:3]) - 1).max() for case in tests]
     off = sum(bool(length > 0.1) for length in lengths)
-    return bool(off == len(tests) > 0), f"in {off} of {len(tests)} tests cos and sin are off the circle by more than 0.1"
+    return bool(
+        off == len(tests) > 0
+    ), f"in {off} of {len(tests)} tests cos and sin are off the circle by more than 0.1"
 
 
 CHECKS: dict[str, Callable[[], tuple[bool, str]]] = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def declared(package: str, features: str, **words: Any) -> dict[str, Any]:
 
 def config_of(case: Mapping[str, Any], pairing: str, *keys: str, rules: tuple[str, ...] = ()) -> Mapping[str, Any]:
     """Return a case's config; not applicable where it has a pairing, key or scaling rule that the library has no word for."""
-    config: Mapping[str, Any] = case["config"] if "config" in case else case
+    config: Mapping[str, Any] = case.get("config", case)
     only(config["pairing"] in pairing, f"the library does not pair {config['pairing']}")
     other = sorted(set(config) - {*USUAL, *keys, "scaling"})
     if other or config.get("base") is None:
@@ -65,7 +66,7 @@ def only(allowed: bool, why: str) -> None:
 def runs(positions: npt.NDArray[Any]) -> Iterator[tuple[slice, int]]:
     """Return the stretches of consecutive positions, each with its first: for a library that takes an offset alone."""
     cuts = [0, *(np.flatnonzero(np.diff(positions) != 1) + 1).tolist(), len(positions)]
-    for start, end in zip(cuts[:-1], cuts[1:], strict=True):
+    for start, end in pairwise(cuts):
         yield slice(start, end), int(positions[start])
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
-from keras_hub.layers import RotaryEmbedding  # noqa: E402  (the backend is chosen before the import)
+from keras_hub.layers import RotaryEmbedding
 
-from .common import TORCH_DTYPES, Torch, config_of, declared, only, scaling_of  # noqa: E402
+from .common import TORCH_DTYPES, Torch, config_of, declared, only, scaling_of
 
 RULES = ("linear", "dynamic_ntk", "yarn")
 NAMES = {

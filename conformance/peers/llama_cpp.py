@@ -61,13 +61,18 @@ class Ggml:
         if axes:
             only(plan.n_axes == 3 and "sections" in config, "its operator has axes t, h, w with sections")
             only(config["pairing"] == "half_split", "its M-RoPE pairs halves")
-            only(config.get("axis_order", "chunked") in ("chunked", "interleaved"), "its M-RoPE is chunked or interleaved")
+            only(
+                config.get("axis_order", "chunked") in ("chunked", "interleaved"),
+                "its M-RoPE is chunked or interleaved",
+            )
         places = positions[:, None] if axes and positions.ndim == 2 else positions
         shape = (3, len(x), x.shape[2]) if axes else (len(x), x.shape[2])
         rows = np.array(np.broadcast_to(places, shape), np.int32, order="C")
         y = np.empty_like(x)
         for i in range(len(x)):
-            at = np.append(rows[:, i], rows[0, i]) if axes else rows[i]  # t again behind w, for pairs beyond the sections
+            at = (
+                np.append(rows[:, i], rows[0, i]) if axes else rows[i]
+            )  # t again behind w, for pairs beyond the sections
             y[i] = _rotate(np.ascontiguousarray(x[i].swapaxes(0, 1)), at, config).swapaxes(0, 1)
         return y
 

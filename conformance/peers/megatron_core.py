@@ -16,7 +16,9 @@ ALONE = object()  # its group of one rank: nothing is asked of it here
 
 
 @lru_cache(maxsize=64)
-def _module(dim: int, percent: float, interleaved: bool, base: float, linear: float | None, llama3: float | None) -> Any:
+def _module(
+    dim: int, percent: float, interleaved: bool, base: float, linear: float | None, llama3: float | None
+) -> Any:
     return RotaryEmbedding(
         dim,
         percent,

@@ -23,7 +23,9 @@ class Answer:
     how: str
 
 
-def answers(listed: Iterable[Known], judged: Sequence[Judged], check: Check | None = None) -> list[tuple[Known, Answer]]:
+def answers(
+    listed: Iterable[Known], judged: Sequence[Judged], check: Check | None = None
+) -> list[tuple[Known, Answer]]:
     """Return what is found of each reported error."""
     return [(each, answer(each, judged, check or in_process)) for each in listed]
 
