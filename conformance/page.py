@@ -48,7 +48,15 @@ def entry(report: Mapping[str, Any], **about: Any) -> dict[str, Any]:
 
 def not_run(target: str, name: str, version: str, reason: str) -> dict[str, Any]:
     """Return what the page says of a target that was not run: nothing of it is counted."""
-    empty: dict[str, Any] = {"words": "", "dtypes": [], "topics": {}, "counts": {}, "reach": [], "exact": None, "not_applicable": []}
+    empty: dict[str, Any] = {
+        "words": "",
+        "dtypes": [],
+        "topics": {},
+        "counts": {},
+        "reach": [],
+        "exact": None,
+        "not_applicable": [],
+    }
     return {"target": target, "name": name, "version": version, "failures": [], "not_run": reason, **empty}
 
 

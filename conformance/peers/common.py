@@ -102,10 +102,8 @@ class Alone:
         self.last = now
 
 
-class Torch:
-    """Arrays of torch, and autograd's gradient, for a target that has `apply`."""
-
-    apply: Callable[..., Any]
+class Tensors:
+    """Arrays of torch."""
 
     @staticmethod
     def asarray(values: npt.NDArray[Any], dtype: str) -> Any:
@@ -122,6 +120,12 @@ class Torch:
 
         x = x.detach().contiguous()
         return x.view(torch.int16).numpy().view(ml_dtypes.bfloat16) if x.dtype is torch.bfloat16 else x.numpy()
+
+
+class Torch(Tensors):
+    """Arrays of torch, and autograd's gradient, for a target that has `apply`."""
+
+    apply: Callable[..., Any]
 
     def vjp(self, plan: Any, x: Any, g: Any, positions: Any, *, case: Mapping[str, Any]) -> Any:
         """Return the gradient for x that autograd finds."""

@@ -17,7 +17,14 @@ TYPES = {"float32": 0, "float16": 1, "int32": 26}
 ARENA = 1 << 26  # bytes for the tensors of one call
 RULES = ("linear", "yarn")
 Pointer, Int, Float = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
-SCALARS = [Float, Float, Float, Float, Float, Float]  # base, scale, ext_factor, attn_factor, beta_fast, beta_slow
+SCALARS: list[Any] = [
+    Float,
+    Float,
+    Float,
+    Float,
+    Float,
+    Float,
+]  # base, scale, ext_factor, attn_factor, beta_fast, beta_slow
 
 
 class Arena(ctypes.Structure):
@@ -35,7 +42,7 @@ def _libraries() -> tuple[Any, Any]:
     base.ggml_init.argtypes = [Arena]
     base.ggml_free.argtypes = base.ggml_get_data.argtypes = base.ggml_new_graph.argtypes = [Pointer]
     base.ggml_new_tensor.argtypes = [Pointer, Int, Int, ctypes.POINTER(ctypes.c_int64)]
-    base.ggml_rope_ext.argtypes = [Pointer] * 4 + [Int] * 3 + SCALARS
+    base.ggml_rope_ext.argtypes = [*[Pointer] * 4, *[Int] * 3, *SCALARS]
     base.ggml_rope_multi.argtypes = [Pointer] * 4 + [Int, Int * 4, Int, Int, *SCALARS]
     base.ggml_build_forward_expand.argtypes = [Pointer, Pointer]
     for name in ("init", "get_data", "new_graph", "new_tensor", "rope_ext", "rope_multi"):
@@ -47,7 +54,6 @@ def _libraries() -> tuple[Any, Any]:
 class Ggml:
     """ggml_rope_ext and ggml_rope_multi, one batch row at a time; (b, t, h, d) in memory."""
 
-    vjp = None
     capabilities = declared(
         "llama-cpp-python",
         "half_split interleaved partial attention_factor axes batched_positions offset negative_positions large_positions",

