@@ -32,7 +32,7 @@ def entry_of(judged: Judged) -> dict[str, Any]:
     peer = judged.peer
     if judged.report is None:
         return not_run(peer.target, peer.package, peer.installed or peer.version, judged.not_run)
-    return entry(judged.report, call=peer.call, source=peer.source, because=peer.words, explain=peer.explanation)
+    return entry(judged.report, call=peer.call, source=peer.source, shown=peer.words, explain=peer.explanation)
 
 
 def summary(judged: Iterable[Judged]) -> str:
