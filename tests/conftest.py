@@ -5,11 +5,6 @@ import os
 
 from hypothesis import Phase, settings
 
-from hypothesis import settings
-
-settings.register_profile("any machine", deadline=None)  # how long an example takes depends on what else runs
-settings.load_profile("any machine")
-
 NEEDS = {
     "test_torch*.py": "torch",
     "test_jax*.py": "jax",
