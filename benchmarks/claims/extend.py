@@ -148,29 +148,33 @@ def run(quick: bool, seed: int) -> Result:
 
 def plot(result: Result, figure: Any) -> None:
     """Draw the perplexity of each window over its place in the text, a panel for each text."""
+    from matplotlib.ticker import LogLocator
+
+    figure.set_size_inches(10, 7.5)
     data, window = result.data, result.data["window"]
-    panels = figure.subplots(1, len(data["ratios"]), squeeze=False)[0]
-    for axes, text in zip(panels, data["ratios"], strict=True):
+    panels = figure.subplots(2, len(data["ratios"]), squeeze=False, sharex="col", height_ratios=(3, 2))
+    for (axes, below), text in zip(panels.T, data["ratios"], strict=True):
         for name, colour in COLOURS.items():
             if name in data[text]:
                 ends = window * np.arange(1, len(data[text][name]) + 1)
                 style = "--" if name == REFERENCE else "-"
+                over = np.array(data[text][name]) / data[text][REFERENCE]
                 axes.plot(ends, data[text][name], style, marker="o", ms=4, color=colour, label=name)
-        axes.axvline(data["trained"], color="0.8", lw=4, zorder=0)
-        axes.set(
-            yscale="log",
-            xlabel=f"tokens read, at the end of each window of {window:,}",
-            ylabel="perplexity of the window",
-        )
-        axes.yaxis.set_major_formatter("{x:.3g}")
-        axes.yaxis.set_minor_formatter("{x:.3g}")
-        axes.set_xticks(ends[(1 if len(ends) > 4 else 0) :: 2])
-        axes.xaxis.set_major_formatter("{x:,.0f}")
+                below.plot(ends, over, style, marker="o", ms=4, color=colour)
+        axes.set(yscale="log", ylabel="perplexity of the window")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.set_title(f"{text}: {data[text]['about']['origin'].split(':')[0]}", fontsize=9)
+        below.set(ylim=(0.65, 1.35), ylabel="over the reference")
+        below.set_xlabel(f"tokens read, at the end of each window of {window:,}")
+        below.set_xticks(ends[(1 if len(ends) > 4 else 0) :: 2])
+        below.xaxis.set_major_formatter("{x:,.0f}")
+        for each in (axes, below):
+            each.axvline(data["trained"], color="0.8", lw=4, zorder=0)
     ratio = next(iter(data["ratios"].values()))
     figure.suptitle(
         f"Beyond its {data['trained']:,} trained tokens (grey line) SmolLM2 has {ratio[PLAIN][0]:.2g} times the perplexity "
-        f"of a short context with plain RoPE,\n{ratio['dynamic NTK'][0]:.2g} times with dynamic NTK and {ratio['YaRN'][0]:.2g} times with YaRN",
+        f"of a short context with plain RoPE,\n{ratio['dynamic NTK'][0]:.2f} times with dynamic NTK and {ratio['YaRN'][0]:.2f} times with YaRN",
         fontsize=10,
     )
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
