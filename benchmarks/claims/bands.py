@@ -13,6 +13,7 @@ the near loss more than stretching the low band alone. "More" means that the int
 """
 
 from collections.abc import Mapping
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -177,8 +178,7 @@ def plot(result: Result, figure: Any) -> None:
     )
     right.set_xticks(data["distances"], [f"{d:,}" for d in data["distances"]])
     right.minorticks_off()
-    right.legend(fontsize=8)
-    right_ones = [name for name, ok in data["parts"].items() if ok]
-    wrong = [name for name, ok in data["parts"].items() if not ok]
-    says = [f"Seen: {'; '.join(right_ones)}"] * bool(right_ones) + [f"Not seen: {'; '.join(wrong)}"] * bool(wrong)
-    figure.suptitle("\n".join(says), fontsize=11)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    seen, not_seen = ([name for name, ok in data["parts"].items() if ok is wanted] for wanted in (True, False))
+    says = [f"Seen: {'; '.join(seen)}"] * bool(seen) + [f"Not seen: {'; '.join(not_seen)}"] * bool(not_seen)
+    figure.suptitle("\n".join(line for each in says for line in wrap(each, 110)), fontsize=11)
