@@ -80,7 +80,7 @@ def verdict(slopes: Sequence[Sequence[float]], turns: float) -> str:
     beyond = "whether a large one is over 8K takes models trained on that"
     if short[1] > 0 and long[1] > 0:
         return f"holds only if texts are short, and of base 5e5: at {LENGTHS[1]} bytes a small base is better too, and {beyond}"
-    return f"not settled here: base 5e5 holds; at {LENGTHS[0]} and {LENGTHS[1]} bytes not both slopes are as said and larger than chance, and {beyond}"
+    return f"not settled here: base 5e5 is as said; at {LENGTHS[0]} and {LENGTHS[1]} bytes more seeds would tell the slopes from chance, and {beyond}"
 
 
 def plot(result: Result, figure: Any) -> None:
