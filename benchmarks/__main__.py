@@ -3,7 +3,8 @@
 import argparse
 import gc
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import __doc__ as description
@@ -30,8 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("no case has such a name", file=sys.stderr)
             return 2
         about, results = report.machine(_threads(options.threads)), []
+        about["clock"] = "processor time of all threads" if options.processor_time else "wall time"
+        clock = time.process_time if options.processor_time else time.perf_counter
         for case in cases:
-            results.append(_run(case, QUICK_TOKENS if options.quick else TOKENS, pairs))
+            results.append(_run(case, QUICK_TOKENS if options.quick else TOKENS, pairs, clock))
             print("  ".join(results[-1].words().values()), file=sys.stderr, flush=True)
     print(report.table(results))
     if options.json:
@@ -43,12 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(any(result.reason.startswith("WRONG") for result in results))
 
 
-def _run(case: Case, tokens: int, pairs: int) -> report.Result:
+def _run(case: Case, tokens: int, pairs: int, clock: Callable[[], float]) -> report.Result:
     try:
         pair = case.make(tokens)
         pair.check()
         calls = 1 if tokens == QUICK_TOKENS else pair.calls
-        return report.Result(case, pair, compare(pair.call_a, pair.call_b, pairs, calls))
+        return report.Result(case, pair, compare(pair.call_a, pair.call_b, pairs, calls, clock))
     except Missing as reason:
         return report.Result(case, None, None, str(reason))
     except AssertionError as reason:
@@ -78,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="small tensors and few pairs: to see that it runs")
     parser.add_argument("--join", type=Path, nargs="+", metavar="JSON", help="time nothing: join the results of runs")
     parser.add_argument("--pairs", type=int, help=f"pairs of calls a case (default {PAIRS})")
+    cure = "processor time, not wall time: for a machine that does other work; take --threads 1"
+    parser.add_argument("--processor-time", action="store_true", help=cure)
     parser.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single time")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a page of results")

@@ -32,19 +32,25 @@ class Timing:
         return low, high
 
 
-def compare(a: Callable[[], object], b: Callable[[], object], pairs: int, calls: int = 1) -> Timing:
+def compare(
+    a: Callable[[], object],
+    b: Callable[[], object],
+    pairs: int,
+    calls: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Timing:
     """Return the times of a and b, called in turn; each sample is the mean of `calls` calls.
 
     The result of a call is let go of before the clock stops: freeing an output is part of making it.
     """
     for side in (a, b, a, b):  # compiled, cached, and in the state that later calls find
-        _seconds(side, calls)
-    times = [(_seconds(a, calls), _seconds(b, calls)) for _ in range(pairs)]
+        _seconds(side, calls, clock)
+    times = [(_seconds(a, calls, clock), _seconds(b, calls, clock)) for _ in range(pairs)]
     return Timing(tuple(x for x, _ in times), tuple(y for _, y in times))
 
 
-def _seconds(call: Callable[[], object], calls: int) -> float:
-    start = time.perf_counter()
+def _seconds(call: Callable[[], object], calls: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(calls):
         call()
-    return (time.perf_counter() - start) / calls
+    return (clock() - start) / calls

@@ -18,9 +18,8 @@ from ropecore.precision import limbs
 
 SIZES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}  # bytes an element
 LOOPS = 4  # nested loops over rows: batch, heads, groups and tokens
-BLOCK_BYTES = 1 << 18  # of tables: they stay in a core's own cache while the heads go by
+BLOCK_BYTES = 1 << 18  # of rows of cos and sin: they stay in a core's own cache while the heads go by
 SHARES = 8  # at least, of the tokens: with fewer, there is no work for all threads
-ROWS_BYTES = 1 << 15  # of rows of cos and sin that a thread makes for itself, and turns all heads by
 
 # A job's places.  The counter is alone on its cache lines: every thread writes to it.
 COUNTER, CHUNKS, PARTS, HEADER = 0, 16, 17, 32
@@ -123,7 +122,7 @@ def walk(x: Strides, y: Strides, table: Strides, size: int, wide: int, makes: bo
     sizes, xs, ys, ts = zip(*loops, strict=True)
     rows = BLOCK_BYTES // (2 * wide * max(table.shape[-1], 1))
     if makes and moving:
-        rows = ROWS_BYTES // (8 * max(table.shape[-1], 1))
+        rows = BLOCK_BYTES // (8 * max(table.shape[-1], 1))
         if tokens != LOOPS - 1:  # heads lie inside tokens, so that a short stretch is no shorter run of memory
             rows = min(rows, sizes[tokens] // SHARES)
         if moving[-1] > tokens:  # positions change faster than tokens go by: rows are made one by one

@@ -28,7 +28,7 @@ from . import vectors
 from .vectors import add_phase, copy, cos_sin, fetch, floats, integers, invoke, invoke_team, take, turn
 
 WIDTH = 16  # pairs at a time: a cache line of float32
-AHEAD = 1024  # bytes before x is needed, it is asked for: processors do not foresee two lines of a row at once
+AHEAD = 3072  # bytes before x is needed, it is asked for: processors do not foresee two lines of a row at once
 CACHE_LINE = 64
 _SIGNATURE = types.void(types.CPointer(types.int64))
 
@@ -94,7 +94,12 @@ def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
         makes, positions, start, count = j[place.MAKES], j[place.POSITIONS], j[place.START], j[place.COUNT]
         axes, high, low = j[place.AXES], j[place.HIGH], j[place.LOW]
         factor = floats(address_of(j) + 8 * place.FACTOR)[0]
-        rows = np.empty((max(place.ROWS_BYTES // 4, 2 * j[place.HEADER + place.PAIRS]) if makes else 0), np.float32)
+        longest = 1  # stretch of tokens
+        for part in range(j[place.PARTS]):
+            p = place.HEADER + part * place.PART
+            if j[p + place.TABLE_STEP + j[p + place.TOKENS]]:
+                longest = max(longest, j[p + place.BLOCK])
+        rows = np.empty(2 * longest * j[place.HEADER + place.PAIRS] if makes else 0, np.float32)
         phases = np.empty(max(j[place.HEADER + place.PAIRS], 1) if makes else 0, np.uint32)
         made, made_step, made_end = -1, -1, -1  # which rows are in `rows`
         while True:
@@ -268,6 +273,7 @@ def launch() -> Kernel:
             invoke_team(r[TEAM], r[CODE], address, r[THREADS])
         elif not r[OUT]:
             invoke(r[CODE], address)
+        own[place.COUNTER] = 0  # Numba frees an array after its last use, and does not see that of its address
         return 1
 
     return _compiled(work, types.int64(types.CPointer(types.int64)), ctypes.c_int64)
