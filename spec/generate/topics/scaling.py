@@ -326,6 +326,13 @@ def yarn() -> Iterator[Case]:
         x=[1, 2, 3, 8],
         positions=[0, 1, 40],
     )
+    about = (
+        "R-5.6 R-5.7 R-3.2 R-3.4",
+        "M1 M64 M68",
+        "interleaved lanes, two that pass through, and the stretched range in one case",
+    )
+    mixed = config("interleaved", 8, 100.0, scaling=scaled("yarn", **rule), rotary_dim=6)
+    yield rotate("scaling/yarn/rotate_interleaved_partial", mixed, about, x=[1, 2, 3, 8], positions=[1, 40, 257])
 
 
 def yarn_factors() -> Iterator[Case]:
