@@ -1,4 +1,4 @@
-"""One bounded store for tables that many layers share (DESIGN: state).
+"""One bounded store for tables that many layers share (R-2.8).
 
 The tables of a plan depend on nothing but their key, so a hit and a miss give the same bits; the store only saves time.
 """

