@@ -113,5 +113,5 @@ def page(entries: Iterable[Mapping[str, Any]], title: str, suite: Mapping[str, s
         "entries": listed,
     }
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    template = files("ropecore.conformance").joinpath("page.html").read_text(encoding="utf-8")
     return template.replace("/*DATA*/", text.replace("<", "\\u003c"))  # no text of a library can end the script

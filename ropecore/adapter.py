@@ -52,10 +52,10 @@ class Adapter(ABC, Generic[A]):
     def turn_by(self, call: Call, x: A, cos: Any, sin: Any, inverse: bool, transpose: bool, out: A | None = None) -> A:
         """Return x rotated by tables that are still to be checked; out, if given, is written."""
 
-    def at_once(self, *arguments: Any, in_place: bool) -> Any:
+    def at_once(self, *arguments: Any) -> Any:
         """Return what `apply` returns, for right calls that a library has a quicker way for, or None for all others.
 
-        arguments: those of `apply` in their order, unchecked.
+        arguments: those of `apply` in their order, unchecked, and whether it is to be done in place.
         """
         return None
 
@@ -121,7 +121,7 @@ class Adapter(ABC, Generic[A]):
         Rules R-2.1, R-7.1, R-7.3, R-7.4, R-10.4.
         """
         how = tensor_format, precision, compute
-        done = self.at_once(plan, q, k, positions, k_positions, offset, *how, role, in_place=False)
+        done = self.at_once(plan, q, k, positions, k_positions, offset, *how, role, False)
         if done is not None:
             return done
         call = Call(plan, *how)
@@ -233,7 +233,7 @@ class MutableAdapter(Adapter[A]):
         has changed neither.  Rule R-2.8.
         """
         how = tensor_format, precision, compute
-        done = self.at_once(plan, q, k, positions, k_positions, offset, *how, role, in_place=True)
+        done = self.at_once(plan, q, k, positions, k_positions, offset, *how, role, True)
         if done is not None:
             return done
         call = Call(plan, *how)

@@ -23,11 +23,17 @@ from ropecore import RopeConfig
 BACKENDS = Path(__file__).parent.parent / "backends"
 KERNELS = {"fused"}  # what this holds is kernels, and not an adapter
 # modules of torch that are no glue: autograd's function, operations in blocks, q and k on raw memory; and other people's models
-KERNEL_MODULES = {"torch": {"rotation", "blocks", "fast", "models"}}
+KERNEL_MODULES = {"torch": {"rotation", "blocks", "fast", "models", "triton_kernel"}}
 ADAPTERS = sorted(
     path.name for path in BACKENDS.iterdir() if (path / "__init__.py").exists() and path.name not in KERNELS
 )
-OWN = {"array_api": {"array_api_compat"}, "cupy": {"cupy"}, "jax": {"jax"}, "numpy": set(), "torch": {"torch"}}
+OWN = {
+    "array_api": {"array_api_compat"},
+    "cupy": {"cupy"},
+    "jax": {"jax"},
+    "numpy": set(),
+    "torch": {"torch", "triton"},
+}
 LIMIT = 300  # lines of code of an adapter; that of cupy holds its launches, too
 LIMITS = {"torch": 400}  # compilers, DTensors and autograd's rules for memory come on top
 

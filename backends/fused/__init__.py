@@ -109,7 +109,9 @@ def _run(
     """Run a kernel on a copy of a job, filled in: the words are those of `kernels.launch`."""
     entry = team.openmp() if threads > 1 else 0
     if threads == 1 or entry:
-        return _launch()(_REQUEST.pack(*template, kernel.address, entry, threads, 0, pieces, *where, *addresses)) == 1
+        return bool(
+            _launch()(_REQUEST.pack(*template, kernel.address, entry, threads, 0, pieces, *where, *addresses)) == 1
+        )
     job = (ctypes.c_int64 * template[1])()
     address = ctypes.addressof(job)
     if not _launch()(_REQUEST.pack(*template, kernel.address, 0, 1, address, pieces, *where, *addresses)):

@@ -80,7 +80,8 @@ def _by_view(x: Array, cos: Array, sin: Array, read: Grid, write: Grid) -> Array
     halves = jnp.split(view[..., : read.used].astype(cos.dtype), 2, axis=-2)
     first, second = (half.reshape(*lead, n) for half in halves)
     turned = first * cos - second * sin, first * sin + second * cos
-    y = _stacked(*(half.reshape(*lead, write.groups, 1, write.used) for half in turned), x.dtype)
+    rows = [half.reshape(*lead, write.groups, 1, write.used) for half in turned]
+    y = _stacked(rows[0], rows[1], x.dtype)
     if read.used < read.reach:
         y = lax.dynamic_update_slice_in_dim(view, y, 0, axis=-1)
     y = y.reshape(*lead, end - read.offset)

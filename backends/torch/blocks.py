@@ -44,13 +44,18 @@ def _one_block(lanes: Slices, head_dim: int, n_pairs: int) -> slice | None:
     return slice(start, stop) if stop - start == 2 * n_pairs else None
 
 
+def _less(lanes: slice, start: int) -> slice:
+    """Return lanes counted from `start`."""
+    return slice(lanes.start - start, lanes.stop - start, lanes.step)
+
+
 def _turn_whole_rows(x: Tensor, y: Tensor, cos: Tensor, sin: Tensor, lanes: Slices, block: slice) -> Tensor:
     """Do it in four operations of whole rows: t = x sin and y = x cos for all lanes, then y[first] - t[second], y[second] + t[first]."""
     both = [cos.new_empty((*cos.shape[:-1], x.shape[-1])) for _ in range(2)]
     for table, wide in zip((cos, sin), both, strict=True):
         wide[..., lanes[0]], wide[..., lanes[1]] = table, table
     both = [wide[..., block] for wide in both]
-    lanes = tuple(slice(lane.start - block.start, lane.stop - block.start, lane.step) for lane in lanes)
+    lanes = _less(lanes[0], block.start), _less(lanes[1], block.start)
     product = turned = cos.new_empty(0)
     for at in blocks(tuple(x.shape), x.element_size(), BLOCK_BYTES):
         source, target, c, s = x[at], y[at], part_of(both[0], at), part_of(both[1], at)

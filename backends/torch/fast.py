@@ -136,7 +136,7 @@ def _recipe(
 
     tensors: the dtype, shape, strides and the output's strides of q, and those of k if there is one.
     """
-    layouts = [tensors[:4], tensors[4:]] if len(tensors) > 4 else [tensors]
+    layouts: list[Any] = [tensors[:4], tensors[4:]] if len(tensors) > 4 else [tensors]
     try:
         call, form = Call(plan, tensor_format, precision, compute), _FORMS.get(layouts[0][0], "")
         signed_log_magnitude(role)

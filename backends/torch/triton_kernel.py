@@ -7,6 +7,11 @@ It was checked against the golden vectors under Triton's interpreter (TRITON_INT
 host.  Triton may contract a product and a sum, so that its results are held to the bound of the error model and not to bits.
 """
 
+# mypy: disable-error-code="no-untyped-def"
+# (Triton reads the annotations of its functions: they are its own)
+
+from typing import Any
+
 import numpy as np
 import torch
 import triton
@@ -85,7 +90,8 @@ def turned(
     rows = max(1, min(ELEMENTS // pairs, triton.next_power_of_2(n_rows)))
     read, write = (constant(plan, name, x.device) for name in (reads, writes))  # (2, n_pairs)
     strides = [step for each in steps for step in each]
-    _turn[(triton.cdiv(n_rows, rows),)](
+    launch: Any = _turn
+    launch[(triton.cdiv(n_rows, rows),)](
         x, y, *tables, read, write, n_rows, *sizes[1:], plan.n_pairs, *strides, rows, pairs
     )
     return y

@@ -60,13 +60,14 @@ def plans(pairing: str) -> Iterator[Case]:
     """Yield plans whose rows are matched by what they do, and tensors of fewer heads."""
     llama3 = scaled("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position=64)
     video: dict[str, Any] = {"axes": ["t", "h", "w"], "sections": [2, 1, 1]}
-    for label, more, flags, comment in (
+    cases: tuple[tuple[str, dict[str, Any], str, str], ...] = (
         ("llama3", {"scaling": llama3}, "M92", "rows are matched by their frequencies, whatever rule made them"),
         ("magnitude", {"scaling": scaled("xpos")}, "M92", "and by their magnitudes"),
         ("stretched", {"attention_factor": 1.25}, "M92", "A is the same in both, and no weight is multiplied"),
         ("axes", video, "M92", "by their frequencies on every axis"),
         ("offset", {"rotary_dim": 6, "lane_offset": 1}, "M19 M92", "lanes before and after keep their rows"),
-    ):
+    )
+    for label, more, flags, comment in cases:
         made = [config(name, **more) for name in (pairing, OTHER[pairing])]
         about = ("R-3.7 R-3.8", flags, comment)
         yield weights(f"weights/{pairing}_plans/{label}", (made[0], made[1]), about, "rows", 2, 16)
