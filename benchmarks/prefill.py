@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ropecore.precision import numpy_dtype
+
 from . import peers
 from .case import (
     HEAD_DIM,
@@ -141,7 +143,7 @@ def numpy_outputs(pairing: str, dtype: str, tokens: int) -> tuple[Any, Any]:
     rope, plan = peers.library("ropecore.backends.numpy"), plan_of(pairing)
     rng = np.random.default_rng(0)
     q, k = (rng.standard_normal((1, heads, tokens, HEAD_DIM), np.float32) for heads in (HEADS, KV_HEADS))
-    q, k = (x.astype(rope.float_dtype(dtype)) for x in (q, k))
+    q, k = (x.astype(numpy_dtype(dtype)) for x in (q, k))
     cos, sin = rope.cos_sin(plan, np.arange(tokens), dtype="float64" if dtype == "float64" else "float32")
     outputs = np.empty_like(q), np.empty_like(k)
 
