@@ -267,9 +267,10 @@ class Reader:
                 self.config.ignore(name, "does not change this rotation")
             elif name == self.row.get("per_layer"):
                 self.config.get(name, "which layers rotate, and how")
-        left = [
-            n for n in self.config.unread() if ABOUT_ROPE.search(n) and not isinstance(self.config.peek(n), Mapping)
-        ]
+        for name in ROPE_KEYS:
+            if self.config.peek(name) == {}:
+                self.config.ignore(name, "is empty")
+        left = [name for name in self.config.unread() if ABOUT_ROPE.search(name)]
         self.config.refuse_unread(left, self.request.strict)
 
 

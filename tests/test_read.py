@@ -269,6 +269,19 @@ def test_unknown_keys_are_reported_where_they_are_not_refused() -> None:
         read_config(llama(rope_trick=2))
 
 
+@pytest.mark.parametrize("name", ["rope_scalling", "rope_parameter", "rope_sclaing", "rope_foo", "rope_scaling_factor"])
+def test_a_dictionary_about_rope_under_an_unknown_key_is_not_left_out_in_silence(name: str) -> None:
+    source = llama(rope_theta=1e6, **{name: {"rope_type": "linear", "factor": 2}})
+
+    with pytest.raises(RopeError, match=name):
+        read_config(source)
+    assert set(values(read_config(source, strict=False).report.unknown)) == {name}
+
+
+def test_an_empty_rope_dictionary_says_nothing() -> None:
+    assert read_config(llama(rope_theta=1e6, rope_scaling={})).scaling is None
+
+
 def test_two_rope_dictionaries_that_differ_are_refused() -> None:
     both = llama(rope_scaling={"type": "linear", "factor": 2.0}, rope_parameters={"rope_type": "default"})
 
