@@ -22,9 +22,8 @@ from ropecore.config import AXIS_FREQUENCIES, KEYWORDS, RopeConfig
 from ropecore.errors import RopeError
 from ropecore.explain import explain, save_plot
 from ropecore.lanes import PAIRINGS
+from ropecore.read import read_json
 from ropecore.scaling import RULES
-
-LARGEST_CONFIG = 1 << 24
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -258,22 +257,11 @@ def _config(options: argparse.Namespace) -> RopeConfig:
     if options.config is not None:
         if given:
             raise RopeError("--config", str(options.config), f"cannot go with {', '.join(given)}")
-        return RopeConfig.from_dict(_read_json(options.config))
+        return RopeConfig.from_dict(read_json(options.config, "--config"))
     if options.scaling:
         rule, *parameters = options.scaling
         given["scaling"] = {"rule": rule} | dict(map(_parameter, parameters))
     return RopeConfig.from_dict(given)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            raise RopeError("--config", str(path), f"is larger than {LARGEST_CONFIG} bytes")
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        if isinstance(error, RopeError):
-            raise
-        raise RopeError("--config", str(path), f"cannot be read: {error}") from error
 
 
 def _parameter(text: str) -> tuple[str, Any]:

@@ -20,11 +20,10 @@ from ropecore.checkpoint import (
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
 from ropecore.lanes import PAIRINGS
-from ropecore.read import read_configs
+from ropecore.read import read_configs, read_json
 from ropecore.weights import FUSED, ROLES
 
 CONVERTED, FAILED = 0, 1
-LARGEST_CONFIG = 1 << 24
 EXAMPLES = """\
 examples:
   ropecore convert Llama-3.2-1B/ --to interleaved -o Llama-3.2-1B-interleaved/       reads the folder's config.json
@@ -114,7 +113,7 @@ def _sizes(options: argparse.Namespace) -> dict[str, Any]:
     sizes = {name: getattr(options, name) for name in (*names, "lane_offset")}
     path = options.config or _config_beside(Path(options.checkpoint))
     if path is not None and None in (sizes[name] for name in names):
-        said = config_sizes(_read_json(path))
+        said = config_sizes(read_json(path, "--config"))
         said |= _check_pairing(path, options, said.get("head_dim"))
         sizes = {name: said.get(name) if size is None else size for name, size in sizes.items()}
     for name in ("head_dim", "n_heads"):
@@ -149,17 +148,6 @@ def _config_beside(checkpoint: Path) -> Path | None:
     """Return the config.json or params.json that belongs to a checkpoint, if there is one."""
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
     return next((folder / name for name in ("config.json", "params.json") if (folder / name).is_file()), None)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            raise RopeError("--config", str(path), f"is larger than {LARGEST_CONFIG} bytes", rule="R-12.6")
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, RopeError):
-            raise
-        raise RopeError("--config", str(path), f"cannot be read: {error}", rule="R-12.6") from error
 
 
 def config_sizes(config: Any) -> dict[str, int]:

@@ -61,7 +61,7 @@ def main(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     sys.path.append(os.getcwd())  # at the end: it hides nothing that is installed
     box = with_arrays(load(options.function), options.arrays)
-    expected = None if options.expect is None else RopeConfig.from_dict(read_json(options.expect))
+    expected = None if options.expect is None else RopeConfig.from_dict(read_json(options.expect, "--expect"))
     found = identify(
         box, options.head_dim, n_axes=options.axes, dtype=options.dtype, expected=expected, seq_len=options.seq_len
     )

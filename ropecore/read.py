@@ -95,16 +95,18 @@ def _file(path: Path) -> Path:
     return found[0]
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file of at most 16 MiB."""
+def read_json(path: Path, argument: str = "source") -> dict[str, Any]:
+    """Return the object in a JSON file of at most 16 MiB; argument is what refusals call it."""
     try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            raise RopeError("source", str(path), f"is larger than {LARGEST_CONFIG} bytes", rule="R-12.6")
-        value = json.loads(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            text = file.read(LARGEST_CONFIG + 1)
+        if len(text) > LARGEST_CONFIG:
+            raise RopeError(argument, str(path), f"is larger than {LARGEST_CONFIG} bytes", rule="R-12.6")
+        value = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, RopeError):
             raise
-        raise RopeError("source", str(path), f"cannot be read: {error}", rule="R-12.6") from error
+        raise RopeError(argument, str(path), f"cannot be read: {error}", rule="R-12.6") from error
     if not isinstance(value, dict):
-        raise RopeError("source", str(path), "must hold an object", rule="R-12.6")
+        raise RopeError(argument, str(path), "must hold an object", rule="R-12.6")
     return value

@@ -148,6 +148,24 @@ def test_explain_reads_a_file(capsys, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("option", "call"),
+    [
+        ("--config", ("explain",)),
+        ("--config", ("convert", "model.safetensors", "--to", "interleaved", "-o", "out")),
+        ("--expect", ("identify", "math:sin", "--head-dim", "8")),
+    ],
+)
+@pytest.mark.parametrize("text", ["[1]", "{", " " * (1 << 24) + "{}"])
+def test_every_command_refuses_a_file_that_holds_no_object(capsys, tmp_path, option, call, text: str) -> None:
+    path = tmp_path / "rope.json"
+    path.write_text(text)
+    status, _, err = run(capsys, *call, option, str(path))
+
+    assert status == 2
+    assert f"{option}='{path}" in err
+
+
+@pytest.mark.parametrize(
     ("arguments", "named"),
     [
         ((*EXPLAIN, "--rotary-dim", "5"), "rotary_dim"),
