@@ -51,7 +51,7 @@ class RopeConfig:
     """
 
     head_dim: int
-    pairing: str
+    pairing: str = ""  # stands for none given: refused with the choices, as there is no default
     base: float | None = None
     rotary_dim: int | None = None
     scaling: ScalingRule | None = None
@@ -110,9 +110,8 @@ class RopeConfig:
         if not isinstance(mapping, Mapping):
             raise RopeError("config", mapping, "must be an object", rule="R-12.6")
         known_keys("config", mapping, [keyword.name for keyword in KEYWORDS])
-        for name in ("head_dim", "pairing"):
-            if name not in mapping:
-                raise RopeError(name, None, "must be given", rule="R-12.6")
+        if "head_dim" not in mapping:
+            raise RopeError("head_dim", None, "must be given", rule="R-12.6")
         keywords = dict(mapping)
         if isinstance(keywords.get("scaling"), Mapping):
             keywords["scaling"] = rule_from_dict(keywords["scaling"])
@@ -129,7 +128,7 @@ class RopeConfig:
             object.__setattr__(self, name, value)
 
     def _check_lanes(self) -> None:
-        choice("pairing", self.pairing, PAIRINGS)
+        choice("pairing", self.pairing or None, PAIRINGS)
         if self.out_pairing is not None:
             choice("out_pairing", self.out_pairing, PAIRINGS)
         offset = integer("lane_offset", self.lane_offset, at_most=self.head_dim - 2, rule="R-12.1")

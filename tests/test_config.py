@@ -95,6 +95,12 @@ def test_configurations_go_through_json() -> None:
         assert hash(RopeConfig.from_dict(config.to_dict())) == hash(config)
 
 
+def test_a_configuration_without_a_pairing_is_refused_with_the_choices() -> None:
+    for make_one in (lambda given: RopeConfig(**given), RopeConfig.from_dict):
+        with pytest.raises(RopeError, match=r"pairing=None: .*half_split, interleaved"):
+            make_one({"head_dim": 8, "base": 1e4})
+
+
 def test_the_plan_is_made_once() -> None:
     assert make(scaling=Proportional(0.5)).plan() is make(scaling=Proportional(0.5)).plan()
 
