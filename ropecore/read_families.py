@@ -19,6 +19,7 @@ A row is keyed by `model_type`.  Its columns, all but `source` optional:
 """
 
 import json
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -45,12 +46,13 @@ def families() -> dict[str, Row]:
     return rows
 
 
-def unknown_family(name: str, keys: list[str]) -> RopeError:
-    """Return the refusal of a family that is not in the table, with what the caller can pass (R-12.6)."""
-    near = sorted(f for f in families() if name and (f.startswith(name[:4]) or name.startswith(f)))[:8]
-    cure = (
+def unknown_family(name: str, keys: list[str], argument: str = "model_type") -> RopeError:
+    """Return the refusal of a family that is not in the table, with near names and what the caller can pass (R-12.6)."""
+    near = get_close_matches(name, families(), n=5)
+    cure = f"Did you mean {', '.join(near)}? " if near else ""
+    cure += (
         "Pass what it does: pairing='half_split' or 'interleaved' (and any other keyword of RopeConfig), or family= a "
     )
-    cure += f"row of the table ({', '.join(near)}, ..; see `ropecore models`)."
+    cure += "row of the table (see `ropecore models`)."
     reason = f"is not in the table of families, so nothing says how its lanes are paired (it has {', '.join(keys)})"
-    return RopeError("model_type", name or None, reason, cure, "R-12.6")
+    return RopeError(argument, name or None, reason, cure, "R-12.6")

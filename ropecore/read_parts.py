@@ -60,7 +60,8 @@ def parts(config: Mapping[str, Any], name: str, request: Request, notes: list[st
         generic: Row = {"pairing": request.known["pairing"], "partial": True, "source": "the caller"}
         yield Part(name or "text", config, family, generic)
     elif _has_rope(config) or (not inner and not name):
-        raise unknown_family(family, [key for key in config if ABOUT_ROPE.search(key)] or ["no key about RoPE"])
+        keys = [key for key in config if ABOUT_ROPE.search(key)] or ["no key about RoPE"]
+        raise unknown_family(family, keys, "family" if not name and request.family else "model_type")
     elif not inner:
         notes.append(
             f"{name} ({family or 'no model_type'}) is not in the table of families and has no key about RoPE: left out"

@@ -329,11 +329,20 @@ def test_every_row_has_its_source_and_a_pairing_or_a_reason() -> None:
 def test_an_unknown_family_names_the_choices() -> None:
     source = {"model_type": "llamoid", "head_dim": 16, "rope_theta": 100.0}
 
-    with pytest.raises(RopeError, match=r"pairing=.*llama"):
+    with pytest.raises(RopeError, match=r"llama.*pairing="):
         read_config(source)
     assert read_config(source, pairing="interleaved").plan().pairing == "interleaved"
     assert read_config(source, family="cohere").plan().pairing == "interleaved"
     assert values(read_config(source, pairing="interleaved").report.assumptions)["pairing"] == "interleaved"
+
+
+def test_an_unknown_family_is_answered_with_near_ones() -> None:
+    with pytest.raises(RopeError, match=r"^model_type='lama': .*Did you mean llama[,?]"):
+        read_config({"model_type": "lama", "head_dim": 16, "rope_theta": 100.0})
+    with pytest.raises(RopeError, match=r"^family='qwen33': .*Did you mean qwen3[,?]"):
+        read_config(llama(rope_theta=100.0), family="qwen33")
+    with pytest.raises(RopeError, match=r"^model_type='zzzzzz': (?!.*Did you mean)"):
+        read_config({"model_type": "zzzzzz", "head_dim": 16, "rope_theta": 100.0})
 
 
 def test_deepseek_reads_one_pairing_and_writes_another_unless_its_key_says_no() -> None:
