@@ -12,7 +12,7 @@ from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
 from ropecore.explain import Explanation, explain, save_plot
 from ropecore.read import read_configs
-from ropecore.read_families import families
+from ropecore.read_families import did_you_mean, families
 
 CONTEXT = 8192  # where the source names none
 
@@ -43,7 +43,7 @@ def read_source(name: str, lenient: bool, known: dict[str, Any]) -> dict[str, Ro
     """Return the RoPEs of a path, or of a family's defaults."""
     source: Any = Path(name) if Path(name).exists() else {"model_type": name}
     if not Path(name).exists() and name not in families():
-        raise RopeError("source", name, "is neither a file nor a family", "See: ropecore models")
+        raise RopeError("source", name, "is neither a file nor a family", f"{did_you_mean(name)}See: ropecore models")
     return read_configs(source, strict=not lenient, **known)
 
 

@@ -46,11 +46,15 @@ def families() -> dict[str, Row]:
     return rows
 
 
+def did_you_mean(name: str) -> str:
+    """Return a question that names the families whose names are near, or nothing."""
+    near = get_close_matches(name, families(), n=5)
+    return f"Did you mean {', '.join(near)}? " if near else ""
+
+
 def unknown_family(name: str, keys: list[str], argument: str = "model_type") -> RopeError:
     """Return the refusal of a family that is not in the table, with near names and what the caller can pass (R-12.6)."""
-    near = get_close_matches(name, families(), n=5)
-    cure = f"Did you mean {', '.join(near)}? " if near else ""
-    cure += (
+    cure = did_you_mean(name) + (
         "Pass what it does: pairing='half_split' or 'interleaved' (and any other keyword of RopeConfig), or family= a "
     )
     cure += "row of the table (see `ropecore models`)."

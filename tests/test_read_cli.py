@@ -59,6 +59,7 @@ def test_explain_refuses(capsys, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama", "rope_trick": 1}')
 
     assert run(capsys, "explain", "no-such-model")[0] == 2
+    assert "Did you mean llama" in run(capsys, "explain", "lama")[2]
     assert run(capsys, "explain", "gemma3", "--part", "audio")[0] == 2
     status, _, err = run(capsys, "explain", tmp_path)
     assert (status, "rope_trick" in err) == (2, True)
