@@ -38,11 +38,7 @@ def read_config(
     are not known.  family: a row of the table to go by.  known: keywords of RopeConfig that go before the source.
     RopeError for several RoPEs (it names them), unknown families and keys.  Rules R-12.3, R-12.6.
     """
-    found = read_configs(source, strict, family=family, **known)
-    wanted = {name: config for name, config in found.items() if _matches(name, part, layer_type)}
-    if not wanted:
-        asked = part if layer_type is None else f"{part or '*'}/{layer_type}"
-        raise RopeError("part", asked, "is not in the source", f"It has: {', '.join(found)}.", "R-12.6")
+    wanted = select(read_configs(source, strict, family=family, **known), part, layer_type)
     rotating = {config: name for name, config in reversed(wanted.items()) if config is not None}
     if len(rotating) > 1:
         cure = f"Choose part= and layer_type= from: {', '.join(wanted)}, or call read_configs."
@@ -64,6 +60,18 @@ def read_configs(source: Any, strict: bool = True, *, family: str | None = None,
     if read_params.is_params(mapping) and family is None:
         return read_params.read(mapping, request)
     return read_huggingface.read(mapping, request)
+
+
+def select(
+    found: Found, part: str | None, layer_type: str | None, names: tuple[str, str] = ("part", "layer_type")
+) -> Found:
+    """Return the RoPEs of a part and a layer type, each None for any; names are what refusals call the two."""
+    wanted = {name: config for name, config in found.items() if _matches(name, part, layer_type)}
+    if not wanted:
+        asked = {name: value for name, value in zip(names, (part, layer_type), strict=True) if value is not None}
+        cure = f"It has: {', '.join(found)}."
+        raise RopeError(", ".join(asked), "/".join(asked.values()), "is not in the source", cure, "R-12.6")
+    return wanted
 
 
 def _matches(name: str, part: str | None, layer_type: str | None) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
 from ropecore.explain import Explanation, explain, save_plot
-from ropecore.read import read_configs
+from ropecore.read import read_configs, select
 from ropecore.read_families import did_you_mean, families
 
 CONTEXT = 8192  # where the source names none
@@ -50,11 +50,7 @@ def read_source(name: str, lenient: bool, known: dict[str, Any]) -> dict[str, Ro
 def explain_source(options: argparse.Namespace, known: dict[str, Any]) -> int:
     """Print what the RoPEs of a source do, with the reports of how they were read."""
     found = read_source(options.source, options.lenient, known)
-    chosen = {name: config for name, config in found.items() if _wanted(name, options.part, options.layer_type)}
-    if not chosen:
-        raise RopeError(
-            "--part", options.part or options.layer_type, "is not in the source", f"It has: {', '.join(found)}."
-        )
+    chosen = select(found, options.part, options.layer_type, ("--part", "--layer-type"))
     explained = {name: _explained(config, options) for name, config in chosen.items() if config is not None}
     if options.plot is not None:
         save_plot(explained, options.plot)
@@ -68,11 +64,6 @@ def explain_source(options: argparse.Namespace, known: dict[str, Any]) -> int:
         else:
             print(config.report.text(), explained[name].text(), sep="\n\n", end="\n\n")
     return 0
-
-
-def _wanted(name: str, part: str | None, layer_type: str | None) -> bool:
-    own_part, _, own_type = name.partition("/")
-    return part in (None, own_part, name) and layer_type in (None, own_type)
 
 
 def _explained(config: RopeConfig, options: argparse.Namespace) -> Explanation:
