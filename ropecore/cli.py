@@ -23,7 +23,7 @@ from ropecore.errors import RopeError
 from ropecore.explain import explain, save_plot
 from ropecore.lanes import PAIRINGS
 from ropecore.read import read_json
-from ropecore.scaling import RULES
+from ropecore.scaling import RULES, rule_from_dict
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -237,9 +237,12 @@ def _add_explain(commands: Any) -> None:
 
 
 def _explain(options: argparse.Namespace) -> int:
+    given = _given(options)
+    _check_together(options, given)
     if options.source is not None:
-        return read_cli.explain_source(options, _given(options))
-    explanation = explain(_config(options), 8192 if options.context is None else options.context, options.seq_len)
+        return read_cli.explain_source(options, given)
+    config = RopeConfig.from_dict(given if options.config is None else read_json(options.config, "--config"))
+    explanation = explain(config, 8192 if options.context is None else options.context, options.seq_len)
     if options.plot is not None:
         save_plot({"": explanation}, options.plot)
     print(json.dumps(explanation.to_dict(), indent=1) if options.json else explanation.text())
@@ -248,20 +251,23 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options that are keywords of RopeConfig."""
-    names = [keyword.name for keyword in KEYWORDS if keyword.name != "scaling"]
-    return {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    names = [keyword.name for keyword in KEYWORDS]
+    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    if "scaling" in given:
+        rule, *parameters = given["scaling"]
+        given["scaling"] = rule_from_dict({"rule": rule} | dict(map(_parameter, parameters)))
+    return given
 
 
-def _config(options: argparse.Namespace) -> RopeConfig:
-    given = _given(options)
-    if options.config is not None:
-        if given:
-            raise RopeError("--config", str(options.config), f"cannot go with {', '.join(given)}")
-        return RopeConfig.from_dict(read_json(options.config, "--config"))
-    if options.scaling:
-        rule, *parameters = options.scaling
-        given["scaling"] = {"rule": rule} | dict(map(_parameter, parameters))
-    return RopeConfig.from_dict(given)
+def _check_together(options: argparse.Namespace, given: dict[str, Any]) -> None:
+    """Refuse options that nobody would read beside the others."""
+    of_source = {"--part": options.part, "--layer-type": options.layer_type, "--lenient": options.lenient or None}
+    for name, value in of_source.items():
+        if options.source is None and value is not None:
+            raise RopeError(name, value, "goes with a source alone", "For example: ropecore explain llama")
+    others = [*(["a source"] if options.source is not None else []), *("--" + name.replace("_", "-") for name in given)]
+    if options.config is not None and others:
+        raise RopeError("--config", str(options.config), f"cannot go with {', '.join(others)}", "Give one of them.")
 
 
 def _parameter(text: str) -> tuple[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ropecore.errors import RopeError
+from ropecore.scaling import ScalingRule, rule_to_dict
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON can hold it."""
         names = ("used", "ignored", "unknown", "assumptions")
-        facts = {n: [{"key": f.key, "value": f.value, "why": f.why} for f in getattr(self, n)] for n in names}
+        facts = {n: [{"key": f.key, "value": _plain(f.value), "why": f.why} for f in getattr(self, n)] for n in names}
         layers = None if self.layers is None else list(self.layers)
         head = {n: getattr(self, n) for n in ("source", "family", "evidence", "part", "layer_type", "context")}
         return head | facts | {"notes": list(self.notes), "layers": layers}
@@ -60,6 +61,10 @@ class Report:
         for name in ("used", "assumptions", "ignored", "unknown"):
             lines += [f"  {name}:", *(f"    {fact}" for fact in getattr(self, name))] if getattr(self, name) else []
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+def _plain(value: Any) -> Any:
+    return rule_to_dict(value) if isinstance(value, ScalingRule) else value
 
 
 @dataclass

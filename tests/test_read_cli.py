@@ -54,6 +54,11 @@ def test_explain_chooses_and_overrides(capsys, llama_3_1: Path) -> None:
     assert entry["config"]["base"] == 7.0
     assert {"key": "base", "value": 7.0, "why": "the caller"} in entry["report"]["assumptions"]
 
+    yarn = ("--scaling", "yarn", "factor=4", "original_max_position=2048")
+    status, out, _ = run(capsys, "explain", "llama", *yarn)
+    assert (status, "scaling yarn, attention factor 1.13863" in out) == (0, True)
+    assert run(capsys, "explain", "llama", *yarn, "--json")[0] == 0
+
 
 def test_explain_refuses(capsys, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama", "rope_trick": 1}')
@@ -61,6 +66,7 @@ def test_explain_refuses(capsys, tmp_path: Path) -> None:
     assert run(capsys, "explain", "no-such-model")[0] == 2
     assert "Did you mean llama" in run(capsys, "explain", "lama")[2]
     assert run(capsys, "explain", "gemma3", "--part", "audio")[0] == 2
+    assert "--layer-type='foo': is not in" in run(capsys, "explain", "gemma3", "--layer-type", "foo")[2]
     status, _, err = run(capsys, "explain", tmp_path)
     assert (status, "rope_trick" in err) == (2, True)
     assert run(capsys, "explain", tmp_path, "--lenient")[0] == 0
