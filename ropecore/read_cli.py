@@ -82,6 +82,7 @@ def _entry(config: RopeConfig, explanation: Explanation) -> dict[str, Any]:
 def _diff(options: argparse.Namespace) -> int:
     """Print the differences; exit status 1 if there are any."""
     first, second = (read_source(name, options.lenient, {}) for name in (options.first, options.second))
+    heads = [_head(name, found) for name, found in ((options.first, first), (options.second, second))]
     if len(first) == len(second) == 1:  # the only RoPE of each, whatever they are called
         second = dict(zip(first, second.values(), strict=True))
     names = list(dict.fromkeys([*first, *second]))
@@ -89,9 +90,18 @@ def _diff(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found, indent=1))
     else:
+        print(*heads, sep="\n")
         for name, differences in found.items():
             print(f"{name}:", *(differences or ["the same rotation"]), sep="\n  ")
     return 1 if any(found.values()) else 0
+
+
+def _head(name: str, found: dict[str, RopeConfig | None]) -> str:
+    """Return a line that says of what a source's RoPEs were read, and their bases."""
+    configs = [config for config in found.values() if config is not None]
+    evidence = dict.fromkeys(f"{config.report.source}; {config.report.evidence}" for config in configs if config.report)
+    bases = dict.fromkeys("none" if config.base is None else f"{config.base:.12g}" for config in configs)
+    return f"{name} ({'; '.join(evidence)}): base {', '.join(bases)}" if configs else f"{name}: does not rotate"
 
 
 def _differences(first: dict[str, Any], second: dict[str, Any], name: str) -> list[str]:

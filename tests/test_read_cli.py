@@ -100,6 +100,12 @@ def test_diff(capsys, llama_3_1: Path) -> None:
     status, out, _ = run(capsys, "diff", "llama", "mistral")
     assert (status, "the same rotation" in out) == (0, True)
 
+    assert "mistral (the family's defaults; transformers 5.23.0 mistral): base 10000" in out.splitlines()
+    assert (
+        f"{llama_3_1} (config.json; transformers 5.23.0 llama): base 500000"
+        in run(capsys, "diff", "llama", llama_3_1)[1]
+    )
+
     status, out, _ = run(capsys, "diff", "llama", llama_3_1, "--json")
     lines = json.loads(out)["text"]
     assert status == 1
