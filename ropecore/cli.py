@@ -117,7 +117,7 @@ def _vectors_show(options: argparse.Namespace) -> int:
     try:
         print(json.dumps(importlib.import_module("ropecore.spec").vector(options.id), indent=1))
     except KeyError as error:
-        print(f"ropecore: {error.args[0]}", file=sys.stderr)
+        print(f"ropecore: {error.args[0]}. See: ropecore vectors list", file=sys.stderr)
         return 2
     return 0
 

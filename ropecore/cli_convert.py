@@ -11,6 +11,7 @@ from typing import Any
 
 from ropecore.checkpoint import (
     PAIRING_KEY,
+    Checkpoint,
     Conversion,
     Progress,
     VerificationError,
@@ -77,7 +78,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace) -> int:
     """Run the command with parsed arguments and return its exit status."""
-    sizes = _sizes(options)
+    checkpoint = open_checkpoint(options.checkpoint)  # before sizes are asked for: it may not be there
+    sizes = _sizes(options, checkpoint)
     lanes = {name: sizes[name] for name in ("head_dim", "rotary_dim", "lane_offset")}
     before, after = (
         RopeConfig(base=10_000.0, pairing=pairing, **lanes).plan()  # the base does not show in a permutation of lanes
@@ -107,14 +109,14 @@ def _pattern(text: str) -> tuple[str, str]:
     return role, glob
 
 
-def _sizes(options: argparse.Namespace) -> dict[str, Any]:
+def _sizes(options: argparse.Namespace, checkpoint: Checkpoint) -> dict[str, Any]:
     """Return head_dim, n_heads, n_kv_heads, rotary_dim and lane_offset: of the options, else of a configuration, else refused."""
     names = ("head_dim", "n_heads", "n_kv_heads", "rotary_dim")
     sizes = {name: getattr(options, name) for name in (*names, "lane_offset")}
     path = options.config or _config_beside(Path(options.checkpoint))
     if path is not None and None in (sizes[name] for name in names):
         said = config_sizes(read_json(path, "--config"))
-        said |= _check_pairing(path, options, said.get("head_dim"))
+        said |= _check_pairing(path, options, checkpoint, said.get("head_dim"))
         sizes = {name: said.get(name) if size is None else size for name, size in sizes.items()}
     for name in ("head_dim", "n_heads"):
         if sizes[name] is None:
@@ -127,7 +129,9 @@ def _sizes(options: argparse.Namespace) -> dict[str, Any]:
     return {**sizes, "lane_offset": sizes["lane_offset"] or 0}
 
 
-def _check_pairing(path: Path, options: argparse.Namespace, head_dim: int | None) -> dict[str, int]:
+def _check_pairing(
+    path: Path, options: argparse.Namespace, checkpoint: Checkpoint, head_dim: int | None
+) -> dict[str, int]:
     """Refuse a checkpoint whose model rotates as it shall rotate after; else return which lanes of it rotate, if that is known.
 
     What the checkpoint's own metadata say of an earlier conversion goes before its model's family.
@@ -136,7 +140,7 @@ def _check_pairing(path: Path, options: argparse.Namespace, head_dim: int | None
         ropes = [rope for name, rope in read_configs(path, strict=False).items() if name.startswith("text") and rope]
     except RopeError:  # of a family that is not known: then the caller knows what the weights are
         return {}
-    converted = any(PAIRING_KEY in header.metadata for header in open_checkpoint(options.checkpoint).headers.values())
+    converted = any(PAIRING_KEY in header.metadata for header in checkpoint.headers.values())
     if not converted and ropes and all(rope.pairing == options.to for rope in ropes):
         cure = "If its weights are another program's, give --head-dim, --n-heads, --n-kv-heads and --rotary-dim."
         raise RopeError("--to", options.to, f"is how this model rotates already, as {path} says", cure, "R-3.1")

@@ -147,6 +147,13 @@ def test_explain_reads_a_file(capsys, tmp_path) -> None:
     assert out.count("does not rotate") == 2
 
 
+def test_convert_looks_for_the_checkpoint_before_it_asks_for_sizes(capsys, tmp_path) -> None:
+    status, _, err = run(capsys, "convert", str(tmp_path), "--to", "interleaved", "-o", str(tmp_path / "out"))
+
+    assert status == 2
+    assert f"checkpoint='{tmp_path}': has 0 safetensors files" in err
+
+
 @pytest.mark.parametrize(
     ("option", "call"),
     [
@@ -157,9 +164,10 @@ def test_explain_reads_a_file(capsys, tmp_path) -> None:
 )
 @pytest.mark.parametrize("text", ["[1]", "{", " " * (1 << 24) + "{}"])
 def test_every_command_refuses_a_file_that_holds_no_object(capsys, tmp_path, option, call, text: str) -> None:
-    path = tmp_path / "rope.json"
+    path, weights = tmp_path / "rope.json", tmp_path / "model.safetensors"
     path.write_text(text)
-    status, _, err = run(capsys, *call, option, str(path))
+    weights.write_bytes((2).to_bytes(8, "little") + b"{}")  # without a tensor
+    status, _, err = run(capsys, *(part.replace(weights.name, str(weights)) for part in call), option, str(path))
 
     assert status == 2
     assert f"{option}='{path}" in err
@@ -178,6 +186,8 @@ def test_every_command_refuses_a_file_that_holds_no_object(capsys, tmp_path, opt
         (("explain", "--config", "rope.json", "--scaling", "linear", "factor=2"), "--scaling"),
         (("explain", "llama", "--config", "nowhere.json"), "a source"),
         (("explain", "llama", "--scaling", "nonsense", "x=1"), "nonsense"),
+        (("convert", "nowhere", "--to", "interleaved", "-o", "out"), "checkpoint='nowhere': cannot be read"),
+        (("vectors", "show", "nope"), "ropecore vectors list"),
         ((*EXPLAIN, "--part", "text"), "--part"),
         ((*EXPLAIN, "--layer-type", "sliding_attention"), "--layer-type"),
         ((*EXPLAIN, "--lenient"), "--lenient"),
