@@ -7,9 +7,11 @@ import argparse
 import csv
 import fnmatch
 import importlib
+import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +32,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.main(options))
+        status = int(options.main(options))
+        sys.stdout.flush()  # now, while a full disk can still be told
     except RopeError as error:
         print(f"ropecore: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
         return 0
+    except OSError as error:
+        print(f"ropecore: cannot read or write {error.filename or 'the output'}: {error.strerror}", file=sys.stderr)
+        _give_up_output()
+        return 2
+    return status
+
+
+def _give_up_output() -> None:
+    """Close standard output if it cannot be written, so that the interpreter does not try again when it leaves."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):
+            sys.stdout.close()
+
+
+def output_file(text: str) -> Path:
+    """Return the path of a file to write, refused where it cannot be one: a type of argparse, so before any work."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        reason = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise argparse.ArgumentTypeError(f"cannot write {text}: {reason}")
+    return path
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,7 +114,7 @@ def _add_vectors(commands: Any) -> None:
     for action in (listing, export):
         action.add_argument("pattern", nargs="?", default="*", help="ids to take, with * and ? (default: all)")
     export.add_argument("--format", choices=("json", "npz", "csv", "safetensors"), default="json")
-    export.add_argument("-o", "--output", type=Path, required=True, help="file to write")
+    export.add_argument("-o", "--output", type=output_file, required=True, help="file to write, - for standard output")
     for action in (listing, verify):
         action.add_argument("--json", action="store_true", help="print JSON")
 
@@ -134,10 +160,11 @@ def _vectors_verify(options: argparse.Namespace) -> int:
 
 def _vectors_export(options: argparse.Namespace) -> int:
     cases = _selected(options.pattern)
-    write = {"json": _write_json, "npz": _write_npz, "csv": _write_csv, "safetensors": _write_safetensors}[
-        options.format
-    ]
-    write(options.output, cases)
+    data = {"json": _json, "npz": _npz, "csv": _csv, "safetensors": _safetensors}[options.format](cases)
+    if options.output == Path("-"):
+        sys.stdout.buffer.write(data)
+        return 0
+    options.output.write_bytes(data)
     print(f"{len(cases)} vectors written to {options.output}")
     return 0
 
@@ -160,26 +187,26 @@ def _named_arrays(cases: list[dict[str, Any]]) -> dict[str, np.ndarray[Any, Any]
     return {name: array for case in cases for name, array in _arrays(case, case["id"])}
 
 
-def _write_json(path: Path, cases: list[dict[str, Any]]) -> None:
-    path.write_text(json.dumps(cases, indent=None) + "\n")
+def _json(cases: list[dict[str, Any]]) -> bytes:
+    return json.dumps(cases, indent=None).encode() + b"\n"
 
 
-def _write_npz(path: Path, cases: list[dict[str, Any]]) -> None:
-    with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **_named_arrays(cases))
+def _npz(cases: list[dict[str, Any]]) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **_named_arrays(cases))
+    return file.getvalue()
 
 
-def _write_csv(path: Path, cases: list[dict[str, Any]]) -> None:
-    with path.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["array", "index", "value"])
-        for name, array in _named_arrays(cases).items():
-            rows.writerows(
-                [name, " ".join(map(str, index)), repr(value.item())] for index, value in np.ndenumerate(array)
-            )
+def _csv(cases: list[dict[str, Any]]) -> bytes:
+    file = io.StringIO(newline="")
+    rows = csv.writer(file)
+    rows.writerow(["array", "index", "value"])
+    for name, array in _named_arrays(cases).items():
+        rows.writerows([name, " ".join(map(str, index)), repr(value.item())] for index, value in np.ndenumerate(array))
+    return file.getvalue().encode()
 
 
-def _write_safetensors(path: Path, cases: list[dict[str, Any]]) -> None:
+def _safetensors(cases: list[dict[str, Any]]) -> bytes:
     """Write the format by hand, as it is short: a length, a JSON header, and the bytes."""
     header: dict[str, Any] = {"__metadata__": {"license": "CC0-1.0", "source": f"ropecore {__version__}"}}
     blobs, start = [], 0
@@ -191,7 +218,7 @@ def _write_safetensors(path: Path, cases: list[dict[str, Any]]) -> None:
         start += len(blob)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # the bytes start at a multiple of 8
-    path.write_bytes(b"".join([len(text).to_bytes(8, "little"), text, *blobs]))
+    return b"".join([len(text).to_bytes(8, "little"), text, *blobs])
 
 
 def _add_explain(commands: Any) -> None:
@@ -231,7 +258,10 @@ def _add_explain(commands: Any) -> None:
         "--seq-len", type=int, help="length that length-dependent rules plan for (default: the context)"
     )
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw wavelengths, strength over distance and resolution (matplotlib)"
+        "--plot",
+        type=output_file,
+        metavar="FILE",
+        help="draw wavelengths, strength over distance and resolution (matplotlib)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, the plan included")
 

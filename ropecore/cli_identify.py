@@ -78,8 +78,8 @@ def load(name: str) -> Box:
         found: Any = importlib.import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise RopeError("function", name, f"cannot be imported ({error})") from error
+    except Exception as error:  # whatever the caller's module does
+        raise RopeError("function", name, f"cannot be imported ({type(error).__name__}: {error})") from error
     if not callable(found):
         raise RopeError("function", name, "is not callable")
     box: Box = found

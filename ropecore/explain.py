@@ -119,6 +119,11 @@ def save_plot(explanations: Mapping[str, Explanation], path: Path) -> None:
     except ImportError as error:
         raise RopeError("--plot", str(path), "needs matplotlib", "pip install 'ropecore[cli]'") from error
     figure = pyplot.Figure(figsize=(16, 4.6 * len(explanations)), layout="constrained")
+    kinds = figure.canvas.get_supported_filetypes()
+    if path.suffix.lower()[1:] not in kinds:
+        raise RopeError(
+            "--plot", str(path), "is of no kind that can be drawn", f"Choose one of: {', '.join(sorted(kinds))}."
+        )
     parts = figure.subfigures(len(explanations), squeeze=False)[:, 0]
     for part, (name, explanation) in zip(parts, explanations.items(), strict=True):
         part.suptitle(name)

@@ -1,9 +1,13 @@
 """The command line: what it prints, and its exit status."""
 
 import csv
+import errno
+import io
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,6 +107,52 @@ def test_exports_hold_the_same_numbers(capsys, tmp_path) -> None:
     with paths["csv"].open() as file:
         values = [float(row["value"]) for row in csv.DictReader(file) if row["array"] == name]
     assert values == wanted.ravel().tolist()
+
+
+def test_an_export_goes_to_standard_output(capsysbinary) -> None:
+    assert main(["vectors", "export", "rotate/*", "--format", "npz", "-o", "-"]) == 0
+
+    assert "rotate/half_split/d8/pos257/x" in np.load(io.BytesIO(capsysbinary.readouterr().out))
+
+
+@pytest.mark.parametrize("call", [("vectors", "export", "-o"), (*EXPLAIN, "--plot")])
+@pytest.mark.parametrize(("place", "reason"), [("", "is a folder"), ("none/x.png", "there is no folder")])
+def test_a_file_that_cannot_be_written_is_refused_before_any_work(capsys, tmp_path, call, place, reason) -> None:
+    status, _, err = run(capsys, *call, str(tmp_path / place))
+
+    assert status == 2
+    assert f"cannot write {tmp_path / place}: {reason}" in err
+
+
+def test_a_picture_of_no_known_kind_is_refused(capsys, tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    status, _, err = run(capsys, *EXPLAIN, "--plot", str(tmp_path / "x.xyz"))
+
+    assert status == 2
+    assert "--plot=" in err
+    assert "png" in err
+
+
+def test_a_module_that_raises_when_it_is_imported_is_refused(capsys, tmp_path, monkeypatch) -> None:
+    (tmp_path / "raises_on_import.py").write_text("raise RuntimeError('boom')")
+    monkeypatch.syspath_prepend(tmp_path)
+    status, _, err = run(capsys, "identify", "raises_on_import:f", "--head-dim", "8")
+
+    assert status == 2
+    assert "cannot be imported (RuntimeError: boom)" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("call", [("explain", "llama"), ("vectors", "list", "rotate/*")])
+def test_a_full_disk_is_told_in_one_line(call: tuple[str, ...]) -> None:
+    with open("/dev/full", "w") as full:
+        arguments = [sys.executable, "-P", "-m", "ropecore", *call]
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines() == [
+        f"ropecore: cannot read or write the output: {os.strerror(errno.ENOSPC)}"
+    ]
 
 
 def test_explain_prints_a_row_a_pair(capsys) -> None:
