@@ -1,4 +1,4 @@
-"""Arrays of the vector files, and comparison of bits."""
+"""Arrays of the vector files, and where their bits differ."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -45,11 +45,6 @@ def _number(value: float | str) -> float | int:
     if not isinstance(value, str):
         return value
     return float(value) if value in SPECIAL else int(value)
-
-
-def same_bits(one: Array, other: Array) -> bool:
-    """Return whether two arrays agree in shape, dtype and every bit, those of NaN and of zero's sign included."""
-    return one.shape == other.shape and one.dtype == other.dtype and one.tobytes() == other.tobytes()
 
 
 def differing_bits(one: Array, other: Array) -> npt.NDArray[np.bool_]:
