@@ -23,7 +23,7 @@ def verdict(report: Report) -> tuple[str, str]:
         return "nothing passed", RED
     if not report.ok:
         return f"partial run, {selection.cases} of {selection.of}", GREY
-    return f"ropecore {report.suite['version']}, {counts['pass']} passed", GREEN
+    return f"ropecore {report.suite['version']}, {report.applied} of {selection.of}", GREEN
 
 
 def shields(report: Report) -> str:

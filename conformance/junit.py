@@ -1,10 +1,9 @@
 """A report as JUnit XML, for the pages of continuous integration."""
 
-import importlib
 import re
 from xml.etree import ElementTree as ET
 
-from .report import Report, Result, failure
+from .report import Report, Result, failure, likely_lines
 from .verdicts import Verdict
 
 TAGS: dict[Verdict, str] = {
@@ -63,7 +62,7 @@ def _add_result(suite: ET.Element, result: Result) -> None:
     told = ET.SubElement(element, TAGS[outcome.verdict], message=_clean(_message(result)))
     if outcome.verdict in ("fail", "errored"):
         told.set("type", outcome.verdict)
-        told.text = _clean("\n".join(failure(result, importlib.import_module("ropecore.spec").notes())))
+        told.text = _clean("\n".join(failure(result)))
 
 
 def _message(result: Result) -> str:
@@ -80,7 +79,8 @@ def _add_verdict(suite: ET.Element, report: Report) -> None:
     if report.broken:
         ET.SubElement(element, "error", message=_clean(f"broken harness, no case was judged: {report.broken}"))
     elif not report.clean:
-        ET.SubElement(element, "failure", message=_clean(report.summary()))
+        told = ET.SubElement(element, "failure", message=_clean(report.summary()))
+        told.text = _clean("\n".join(likely_lines(report.results)))
     elif not report.ok:
         ET.SubElement(element, "skipped", message=_clean(f"partial run, no verdict: {left_out(report)}"))
 

@@ -1,10 +1,9 @@
 """A report as Markdown: for a pull request, or a page of a project."""
 
-import importlib
 from collections import Counter
 
 from .junit import left_out
-from .report import WORDS, Report, failure
+from .report import WORDS, Report, failure, likely_lines
 from .verdicts import VERDICTS
 
 SHOWN = 20  # failures told in full
@@ -37,7 +36,7 @@ def _verdict(report: Report) -> str:
         return "Does not conform." if report.counts["fail"] + report.counts["errored"] else "Nothing passed."
     if not report.ok:
         return f"Partial run, no verdict: {left_out(report)}."
-    return f"Conforms to ropecore {report.suite['version']}."
+    return f"{report.scope().capitalize()}."
 
 
 def _topics(report: Report) -> list[str]:
@@ -56,10 +55,14 @@ def _failures(report: Report) -> list[str]:
     wrong = [result for result in report.results if result.verdict in ("fail", "errored")]
     if not wrong:
         return []
-    notes = importlib.import_module("ropecore.spec").notes()
-    told = [line for result in wrong[:SHOWN] for line in failure(result, notes)]
+    told = [line for result in wrong[:SHOWN] for line in failure(result)]
     rest = [f".. and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
-    return ["", f"## {len(wrong)} failure{'s' if len(wrong) > 1 else ''}", "", *_block([*told, *rest])]
+    return [
+        "",
+        f"## {len(wrong)} failure{'s' if len(wrong) > 1 else ''}",
+        "",
+        *_block([*told, *rest, *likely_lines(report.results)]),
+    ]
 
 
 def _block(lines: list[str]) -> list[str]:

@@ -10,18 +10,18 @@ from typing import Any
 
 from .cases import all_cases
 from .reach import Step, exact_up_to
-from .report import Report
+from .report import Report, likely
 from .verdicts import VERDICTS
 
 
 def entry(report: Mapping[str, Any], **about: Any) -> dict[str, Any]:
     """Return what the page says of one report, given as its JSON object.
 
-    about: further keys; `explain`, a function of a case's id that returns (kind, reason); `asked`, the words of the command line
+    about: further keys; `explain`, a function of a case's id that returns (kind, reason), in place of likely bugs; `asked`, the words of the command line
     that name the target, if its name does not.
     """
     cases = {case.id: case for case in all_cases()}
-    explain = about.pop("explain", lambda case: ("", ""))
+    explain = about.pop("explain", None)
     asked = about.pop("asked", None) or shlex.quote(report["target"]["target"])
     capabilities = report["target"]["capabilities"]
     steps = [Step(**step) for step in report["reach"]]
@@ -40,6 +40,7 @@ def entry(report: Mapping[str, Any], **about: Any) -> dict[str, Any]:
         "reach": [[step.position, step.error] for step in steps],
         "exact": exact_up_to(steps),
         "not_applicable": _reasons(report["results"]),
+        "likely": [] if explain else likely((cases[result["id"]], result["verdict"]) for result in report["results"]),
         "failures": [_failure(result, asked, cases[result["id"]], explain) for result in wrong],
         "not_run": report["broken"],
         **about,
@@ -56,6 +57,7 @@ def not_run(target: str, name: str, version: str, reason: str) -> dict[str, Any]
         "reach": [],
         "exact": None,
         "not_applicable": [],
+        "likely": [],
     }
     return {"target": target, "name": name, "version": version, "failures": [], "not_run": reason, **empty}
 
@@ -66,7 +68,7 @@ def replay(asked: str, case: str) -> str:
 
 
 def _failure(result: Mapping[str, Any], asked: str, case: Any, explain: Any) -> dict[str, Any]:
-    kind, reason = explain(result["id"])
+    kind, reason = explain(result["id"]) if explain else ("", "")
     worst = result.get("worst")
     return {
         "id": result["id"],

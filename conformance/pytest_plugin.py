@@ -12,7 +12,6 @@ adds one test for each case, named by its id; `-m ropecore` runs them alone, `--
         check(case, my_package.rope)
 """
 
-import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -73,7 +72,7 @@ def _settle(result: Result, expected: Expectation | None) -> None:
         case "fail" | "errored" if expected is not None:
             pytest.xfail(f"{expected.reason} ({expected.place})")
         case "fail" | "errored":
-            raise ConformanceError("\n".join(failure(result, importlib.import_module("ropecore.spec").notes())))
+            raise ConformanceError("\n".join(failure(result)))
 
 
 # ---- tests of their own

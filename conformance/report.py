@@ -6,8 +6,9 @@ import json
 import math
 import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from importlib.resources import files
 from typing import Any
 
@@ -21,6 +22,8 @@ from .verdicts import VERDICTS, Outcome, Verdict, Worst
 
 SCHEMA = "ropecore-report/1"
 LIKELY = 5  # bugs named at the end of a report
+SMALLEST = "rotate/*/d8/*"  # cases to begin with
+SHORT = 3  # features named in the verdict, more are counted
 WORDS: dict[str, str] = {
     "pass": "passed",
     "fail": "failed",
@@ -134,10 +137,8 @@ class Report:
         """Return the report as text: failures, the likely bugs, and the counts as the last line."""
         if self.broken:
             return f"{self.target}: broken harness, no case was judged\n  {self.broken}\n0 passed, 0 failed"
-        notes = importlib.import_module("ropecore.spec").notes()
         wrong = [result for result in self.results if result.verdict in ("fail", "errored")]
-        lines = [line for result in wrong for line in failure(result, notes)]
-        lines += _likely(self.results, notes) if wrong else []
+        lines = [line for result in wrong for line in failure(result)] + likely_lines(self.results)
         selection = self.selection
         if not selection.whole:
             left_out = (
@@ -147,10 +148,22 @@ class Report:
             )
             lines.append(f"partial run: {selection.cases} of {selection.of} cases{left_out}")
         elif self.ok:
-            lines.append(f"{self.target} conforms to ropecore {self.suite['version']}")
+            lines.append(f"{self.target} {self.scope()}")
         if self.reach:
             lines.append(told(list(self.reach)))
         return "\n".join([*lines, self.summary()])
+
+    @property
+    def applied(self) -> int:
+        """Return how many cases the target itself passed, its variants aside."""
+        return sum(result.verdict == "pass" and not result.variant for result in self.results)
+
+    def scope(self) -> str:
+        """Return what a target that conforms conforms to: as far as it declares, and how far that is."""
+        features, dtypes = self.capabilities["features"], self.capabilities["dtypes"]
+        short = features if features and len(features) <= SHORT else [f"{len(features)} features"] if features else []
+        what = f"conforms to ropecore {self.suite['version']} as far as it declares"
+        return f"{what}: {self.applied} of {self.selection.of} cases apply ({', '.join([*short, *dtypes])})"
 
     def summary(self) -> str:
         """Return the counts in one line: passed and failed always, the others where there are any."""
@@ -197,8 +210,8 @@ def _number(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def failure(result: Result, notes: Mapping[str, Any]) -> list[str]:
-    """Return the lines about one failure: what, by which rules, how far off, and the bug that the case hunts."""
+def failure(result: Result) -> list[str]:
+    """Return the lines about one failure: what, by which rules, how far off, and the bugs that the case catches."""
     case, outcome = result.case, result.outcome
     where = " ".join(filter(None, (result.variant and f"[{result.variant}]", str(outcome.way) if outcome.way else "")))
     lines = [
@@ -208,20 +221,33 @@ def failure(result: Result, notes: Mapping[str, Any]) -> list[str]:
     ]
     if outcome.worst is not None:
         lines.append(f"  worst: {outcome.worst}")
-    if outcome.verdict == "fail":
-        lines += [f"  likely bug {flag}: {notes[flag]['bug']}" for flag in case.flags if flag in notes]
+    if case.flags:
+        lines.append(f"  this case catches {', '.join(case.flags)}")
     return lines
 
 
-def _likely(results: tuple[Result, ...], notes: Mapping[str, Any]) -> list[str]:
-    """Return the bugs that explain the failures best: those of which every case failed, the most cases first."""
-    judged = [result for result in results if result.verdict in ("pass", "fail", "errored")]
-    wrong = [result for result in judged if result.verdict != "pass"]
-    if 2 * len(wrong) > len(judged):
-        return ["more than half of all cases failed: begin with the smallest, --case 'rotate/*/d8/*'"]
-    ran = Counter(flag for result in judged for flag in result.case.flags)
-    failed = Counter(flag for result in wrong for flag in result.case.flags)
-    whole = [flag for flag, count in failed.most_common() if count == ran[flag] and flag in notes]
-    return [
-        f"likely bug {flag}: {notes[flag]['bug']} (all its cases failed, {failed[flag]})" for flag in whole[:LIKELY]
+def likely(verdicts: Iterable[tuple[Case, str]]) -> list[tuple[str, int, int]]:
+    """Return the bugs that explain the failures best, each as (flag, its cases that failed, its cases that ran).
+
+    Those of which the largest part of the cases failed come first, and of equal parts the most cases.
+    """
+    judged = [(case, verdict) for case, verdict in verdicts if verdict in ("pass", "fail", "errored")]
+    ran = Counter(flag for case, _ in judged for flag in case.flags)
+    failed = Counter(flag for case, verdict in judged if verdict != "pass" for flag in case.flags)
+    ranked = sorted(failed, key=lambda flag: (-failed[flag] / ran[flag], -failed[flag], int(flag[1:])))
+    return [(flag, failed[flag], ran[flag]) for flag in ranked[:LIKELY]]
+
+
+def likely_lines(results: Iterable[Result]) -> list[str]:
+    """Return a line for each likely bug, and where to begin if most cases failed."""
+    notes = importlib.import_module("ropecore.spec").notes()
+    listed = [(result.case, result.verdict) for result in results]
+    lines = [
+        f"likely bug {flag}: {notes[flag]['bug']} ({failed} of its {ran} cases failed)"
+        for flag, failed, ran in likely(listed)
     ]
+    counts = Counter(verdict for _, verdict in listed)
+    most = counts["fail"] + counts["errored"] > counts["pass"]
+    if most and not all(fnmatchcase(case.id, SMALLEST) for case, _ in listed):
+        lines.append(f"more than half of all cases failed: begin with the smallest, --case '{SMALLEST}'")
+    return lines

@@ -493,9 +493,19 @@ def test_the_likely_bug_is_named_with_its_note() -> None:
     wrong = next(mutant for mutant in mutants() if mutant.flag == "M1")
     text = conformance.run(wrong(), ids="rotate/half_split/d8/*").text()
     note = importlib.import_module("ropecore.spec").notes()["M1"]["bug"]
-    assert f"likely bug M1: {note}" in text
+    lines = text.splitlines()
+    assert next(line for line in lines if line.startswith("likely")).startswith(f"likely bug M1: {note}")
+    assert "begin with the smallest" not in text, "these are the smallest"
+    assert not any("likely" in line for line in lines if line.startswith(" "))
     assert "times the bound" in text
     assert "R-2.1" in text
+
+
+def test_the_advice_to_begin_with_the_smallest_stands_beside_the_likely_bug() -> None:
+    lines = conformance.run(mutants()[0]()).text().splitlines()
+    told = [line for line in lines if not line.startswith((" ", "FAILED"))]
+    assert told[0].startswith("likely bug M1: ")
+    assert "more than half of all cases failed: begin with the smallest, --case 'rotate/*/d8/*'" in told
 
 
 # ---- reports and the command line

@@ -73,6 +73,14 @@ def test_a_failure_has_all_that_is_needed() -> None:
     assert {"got", "wanted", "bound", "index"} <= set(failure["worst"])
 
 
+def test_the_likely_bugs_are_the_reports_and_a_case_names_those_it_catches(html: Path) -> None:
+    right, wrong, absent = entries()
+    assert {failed == ran for _, failed, ran in wrong["likely"]} == {True}
+    assert "M1" in [flag for flag, _, _ in wrong["likely"]]
+    assert right["likely"] == absent["likely"] == []
+    assert '"this case catches", each.flags' in html.read_text(encoding="utf-8")
+
+
 def test_what_was_not_run_is_not_counted() -> None:
     absent = entries()[2]
     assert absent["topics"] == {}
@@ -153,6 +161,7 @@ def test_it_shows_a_failure(browser: Any) -> None:
     dialog = browser.find_element("css selector", "dialog[open]")
     for word in ("ropecore conformance program:Wrong --case positions/half_split", "times the bound", "got ", "R-"):
         assert word in dialog.text
+    assert "this case catches" in dialog.text
     dialog.send_keys("\ue00c")  # escape
     assert browser.find_elements("css selector", "dialog[open]") == []
 

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
+import ropecore
 from ropecore import conformance
 from ropecore.backends import numpy as rope
 from ropecore.cli import main
@@ -17,7 +18,7 @@ from ropecore.conformance.badge import GREEN, GREY, LABEL, RED, shields, svg
 from ropecore.conformance.cases import all_cases
 from ropecore.conformance.junit import WHOLE, junit
 from ropecore.conformance.markdown import SHOWN, markdown
-from ropecore.conformance.report import Report, Result, Selection
+from ropecore.conformance.report import LIKELY, Report, Result, Selection
 from ropecore.conformance.verdicts import Outcome, Verdict, Way, Worst
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -82,14 +83,18 @@ def verdict_of(text: str) -> ET.Element | None:
 
 
 def test_a_target_that_conforms_shows_it(conforms: Report) -> None:
-    passed = conforms.counts["pass"]
+    scope = f"{conforms.counts['pass']} of {len(all_cases())}"
 
     assert conforms.ok, conforms.text()
     assert verdict_of(junit(conforms)) is None
     assert json.loads(shields(conforms))["color"] == GREEN
-    assert json.loads(shields(conforms))["message"].endswith(f", {passed} passed")
+    assert json.loads(shields(conforms))["message"].endswith(f", {scope}")
     assert GREEN in svg(conforms)
-    assert "**Conforms to ropecore " in markdown(conforms)
+    verdict = (
+        f"onforms to ropecore {ropecore.__version__} as far as it declares: {scope} cases apply (half_split, float32)"
+    )
+    assert f"**C{verdict}.**" in markdown(conforms)
+    assert conforms.text().splitlines()[0] == f"mine c{verdict}"
 
 
 def test_a_partial_run_never_shows_a_pass(partial: Report, without_variants: Report) -> None:
@@ -161,7 +166,11 @@ def test_junit_has_every_result(fails: Report) -> None:
     told = next(case for case in cases if case.get("name") == "rotate/half_split/d8/pos257").find("failure")
     assert told is not None
     assert "times the bound" in str(told.get("message"))
-    assert "likely bug M" in str(told.text)
+    assert "this case catches M44, M46, M48" in str(told.text)
+    assert "likely" not in str(told.text)
+    suite = verdict_of(junit(fails))
+    assert suite is not None
+    assert "likely bug M" in str(suite.text)
 
 
 def test_junit_holds_any_text() -> None:
@@ -211,7 +220,8 @@ def test_markdown_counts_by_topic_and_tells_the_first_failures(fails: Report) ->
 
     assert rows[0] == ["topic", "passed", "failed", "errored", "skipped", "not applicable"]
     assert sums == list(fails.counts.values())
-    assert text.count("\nFAILED ") == SHOWN
+    assert text.count("\nFAILED ") == text.count("  this case catches ") == SHOWN
+    assert text.count("likely bug M") == LIKELY
     assert f".. and {fails.counts['fail'] - SHOWN} more" in text
 
 
