@@ -26,7 +26,7 @@ from .expected import Expectation, Expectations, read_expectations
 from .judge import judge, left_out
 from .report import Result, failure
 from .runner import check_reasons, smoke
-from .target import Target, load_target
+from .target import Target, as_target, load_target
 
 MARK = "ropecore"
 
@@ -54,9 +54,7 @@ def check(case: Case, target: Any) -> None:
 
     target: a backend's name or `package.module:object`, or any object with a target's names.
     """
-    subject = load_target(target) if isinstance(target, str) else target
-    outcome = judge(case, subject if isinstance(subject, Target) else Target(subject))
-    _settle(Result(case, "", outcome), None)
+    _settle(Result(case, "", judge(case, as_target(target))), None)
 
 
 def _settle(result: Result, expected: Expectation | None) -> None:

@@ -15,7 +15,7 @@ from .cases import Case, all_cases, cases, names
 from .judge import concerns, judge, left_out
 from .reach import reach
 from .report import Report, Result, Selection
-from .target import Target
+from .target import Target, as_target
 from .verdicts import NotApplicable, Skip, Way
 
 SMOKE = 3  # easy cases that tell a broken harness from wrong arithmetic
@@ -34,10 +34,10 @@ def run(
 ) -> Report:
     """Judge a target, and its variants, by the selected cases.  What a variant lacks is not counted.
 
-    target: what `load_target` returns, or any object with a target's names.  topic, ids, flags: as in `cases`.
+    target: a name that `load_target` knows, what it returns, or any object with a target's names.  topic, ids, flags: as in `cases`.
     Raises RopeError if the selection is empty or the object is no target.
     """
-    target = target if isinstance(target, Target) else Target(target)
+    target = as_target(target)
     wanted = {"topic": names(topic), "ids": names(ids), "flags": names(flags)}
     selected = cases(**wanted)
     modes = target.variants if variants else {}

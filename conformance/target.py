@@ -116,7 +116,7 @@ class Target:
         self.capabilities = Capabilities.read(self._inherited("capabilities", {}))
         self.name = name or self.capabilities.name or str(getattr(subject, "__name__", type(subject).__name__))
         if not self.has("apply"):
-            raise RopeError("target", self.name, "has no function apply(plan, x, positions=positions)")
+            raise RopeError("target", name or subject, "has no function apply(plan, x, positions=positions)", _cure())
         self.rules: Any = getattr(subject, "rules", None)
         self._keywords: dict[str, frozenset[str] | None] = {}
         error = self._inherited("RopeError", None)
@@ -193,6 +193,13 @@ class Target:
         return isinstance(error, self.refusals)
 
 
+def as_target(given: Any) -> Target:
+    """Return a target's name, a Target, or any object with a target's names, as a Target."""
+    if isinstance(given, str):
+        return load_target(given)
+    return given if isinstance(given, Target) else Target(given)
+
+
 def load_target(name: str) -> Target:
     """Return the target of a backend's name ("numpy"), or of `package.module` or `package.module:object`."""
     if name in backends():
@@ -216,9 +223,14 @@ def _imported(name: str, module: str) -> Any:
     """Import a module, or refuse the target's name with the reason."""
     try:
         return importlib.import_module(module)
-    except ImportError as error:
-        cure = f"Install what it needs, or name a backend ({', '.join(backends())}) or package.module:object."
-        raise RopeError("target", name, f"cannot be imported ({error})", cure) from error
+    except (Exception, SystemExit) as error:  # the module's own code runs here, and may raise anything
+        why = f"cannot be imported ({type(error).__name__}: {error})"
+        raise RopeError("target", name, why, _cure()) from error
+
+
+def _cure() -> str:
+    """Return what a target may be."""
+    return f"Give a backend ({', '.join(backends())}), or package.module[:object] that has apply and can be imported."
 
 
 def backends() -> list[str]:

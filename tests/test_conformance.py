@@ -461,6 +461,24 @@ def test_targets_are_found_by_name() -> None:
             conformance.load_target(unknown)
 
 
+def test_a_run_takes_a_name_and_says_what_else_it_takes() -> None:
+    assert conformance.run("numpy", ids="rotate/half_split/d8/pos5").clean
+    with pytest.raises(RopeError, match=r"target=5: has no function apply.*Give a backend \(.*numpy"):
+        conformance.run(5)
+
+
+@pytest.mark.parametrize("raised", ["ValueError('no device')", "SystemExit('usage')"])
+def test_a_module_that_raises_when_imported_is_refused_with_its_words(
+    raised: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "raises_here.py").write_text(f"raise {raised}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert call("raises_here") == 2
+    error = capsys.readouterr().err
+    assert f"cannot be imported ({raised.replace('(', ': ').replace(chr(39), '')}." in error
+    assert "Traceback" not in error
+
+
 def test_an_input_that_cannot_be_written_to_is_enough() -> None:
     class Scratches(Right):
         """Writes to its input, and puts back what was there."""
