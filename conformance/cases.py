@@ -45,16 +45,17 @@ def cases(
     A case is selected if it matches one of each argument that is given.  A name that matches no case is refused, and so
     is an empty selection: nothing must pass because it was not run.
     """
-    wanted: list[tuple[str, tuple[str, ...], Callable[[Case, str], bool]]] = [
-        ("topic", names(topic), lambda case, name: case.topic == name),
-        ("ids", names(ids), lambda case, name: fnmatchcase(case.id, name)),
-        ("flags", names(flags), lambda case, name: name in case.flags),
+    topics = ", ".join(dict.fromkeys(case.topic for case in all_cases()))
+    wanted: list[tuple[str, tuple[str, ...], Callable[[Case, str], bool], str]] = [
+        ("topic", names(topic), lambda case, name: case.topic == name, f"Topics are: {topics}."),
+        ("ids", names(ids), lambda case, name: fnmatchcase(case.id, name), "`ropecore vectors list` shows all ids."),
+        ("flags", names(flags), lambda case, name: name in case.flags, "Flags are M1 to M95."),
     ]
     selected = list(all_cases())
-    for argument, given, matches in wanted:
+    for argument, given, matches, cure in wanted:
         for name in given:
             if not any(matches(case, name) for case in all_cases()):
-                raise RopeError(argument, name, "matches no case", "`ropecore vectors list` shows all.")
+                raise RopeError(argument, name, "matches no case", cure)
         selected = [case for case in selected if not given or any(matches(case, name) for name in given)]
     if not selected:
         raise RopeError("topic, ids, flags", (topic, ids, flags), "select no case together", "Give fewer of them.")

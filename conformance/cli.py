@@ -25,6 +25,8 @@ from .target import Target, backends, load_target
 
 PASSED, FAILED, USAGE = 0, 1, 2
 PEERS = "conformance/peers"  # from the root of a checkout
+FILES = ("json", "junit", "markdown", "badge", "html")  # options that write a file
+OPTIONS = {"topic": "--topic", "ids": "--case", "flags": "--flag", "topic, ids, flags": "--topic, --case, --flag"}
 BADGES = {".svg": svg, ".json": shields}
 EXAMPLES = """\
 examples:
@@ -96,6 +98,7 @@ def main(args: argparse.Namespace) -> int:
     """Run the command with parsed arguments and return its exit status."""
     try:
         chosen = {"topic": args.topic, "ids": args.case, "flags": args.flag}
+        _check_files(args)
         if args.list:
             return _list(cases(**chosen))
         if args.mutants:
@@ -104,9 +107,11 @@ def main(args: argparse.Namespace) -> int:
             return _peers(args)
         if args.badge and Path(args.badge).suffix not in BADGES:
             raise RopeError("--badge", args.badge, f"must end in {' or '.join(BADGES)}")
+        cases(**chosen)  # a misspelt selection is refused before the target is loaded
         with _target(args) as target, _progress() as progress:
             report = run(target, **chosen, variants=not args.no_variants, progress=progress)
     except RopeError as error:
+        error.argument = OPTIONS.get(error.argument, error.argument)  # as it was typed
         print(f"ropecore conformance: {error}", file=sys.stderr)
         return USAGE
     _show(report, args.json, args.quiet)
@@ -116,10 +121,35 @@ def main(args: argparse.Namespace) -> int:
     return PASSED if report.clean else FAILED
 
 
+def _check_files(args: argparse.Namespace) -> None:
+    """Refuse a file that could not be written, before minutes are spent on what it would hold."""
+    for option in FILES:
+        name = getattr(args, option)
+        if not name or (option == "json" and name == "-"):
+            continue
+        file = Path(name)
+        if file.is_dir() or not file.parent.is_dir():
+            why = "is a folder" if file.is_dir() else f"there is no folder {file.parent}"
+            raise RopeError(f"--{option}", name, why, "Name a file in a folder that exists.")
+        if not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise RopeError(f"--{option}", name, "may not be written", "Name a file in a folder of yours.")
+
+
+def _alone(args: argparse.Namespace, mode: str, *beside: str) -> None:
+    """Refuse what does not go with --mutants or --peers."""
+    others = ("target", "program", "topic", "case", "flag", *FILES, "no_variants", "full", "output")
+    taken = ", ".join(f"--{option}" for option in beside)
+    for option in others:
+        given = getattr(args, option)
+        if given and option not in beside:
+            name = {"target": "TARGET", "program": "--command"}.get(option, f"--{option.replace('_', '-')}")
+            value = " ".join(given) if isinstance(given, list) else given
+            raise RopeError(name, value, f"does not go with {mode}", f"Beside it: {taken}.")
+
+
 def _mutants(args: argparse.Namespace) -> int:
     """Run the suite against the mutants and print the table."""
-    if args.target or args.program or args.topic or args.case:
-        raise RopeError("--mutants", True, "takes --flag, --full, --json and --quiet alone")
+    _alone(args, "--mutants", "flag", "full", "json", "quiet")
     with _progress() as progress:
         report = run_mutants(args.flag, args.full, progress)
     _show(report, args.json, args.quiet)
@@ -130,8 +160,7 @@ def _peers(args: argparse.Namespace) -> int:
     """Judge well-known libraries, print a line for each, and write the report: libraries that fail are no error here."""
     from .peers import peers, run_peers, summary, write
 
-    if args.target or args.program or args.topic or args.case or args.flag:
-        raise RopeError("--peers", args.peers, "takes names, --output and --quiet alone")
+    _alone(args, "--peers", "output", "quiet")
     with _progress() as progress:
         judged = run_peers(peers(args.peers), progress)
     print(summary(judged) if not args.quiet else summary(judged).splitlines()[-1])

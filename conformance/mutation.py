@@ -132,7 +132,7 @@ def run_mutants(
     wanted = names(flags)
     unknown = sorted(set(wanted) - {mutant.flag for mutant in known})
     if unknown:
-        raise RopeError("flags", unknown, "no mutant has it", "They are M1 to M95.")
+        raise RopeError("flags", unknown[0], "no mutant has it", "They are M1 to M95.")
     chosen = [mutant for mutant in known if not wanted or mutant.flag in wanted]
     results = []
     for number, mutant in enumerate(chosen):

@@ -260,3 +260,31 @@ def test_a_badge_of_another_kind_is_refused_before_anything_is_run(capsys: pytes
 
     assert out == ""
     assert "must end in .svg or .json" in err
+
+
+@pytest.mark.parametrize("option", ["--json", "--junit", "--markdown", "--badge", "--html"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_run(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder.svg").mkdir()
+    for file, why in ((tmp_path / "none" / "it.svg", "there is no folder"), (tmp_path / "folder.svg", "is a folder")):
+        assert main(["conformance", "no_such_module", option, str(file)]) == 2
+        error = capsys.readouterr().err
+        assert f"{option}='" in error
+        assert why in error
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "cure"),
+    [
+        ("--topic", "rotation", "Topics are: ambient, "),
+        ("--flag", "M96", "Flags are M1 to M95"),
+        ("--case", "rotation/*", "`ropecore vectors list` shows all ids"),
+    ],
+)
+def test_a_selection_that_matches_nothing_names_its_option(
+    option: str, value: str, cure: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["conformance", "numpy", option, value]) == 2
+    error = capsys.readouterr().err
+    assert f"{option}='{value}': matches no case. {cure}" in error
