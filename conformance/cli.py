@@ -24,7 +24,6 @@ from .runner import run
 from .target import Target, backends, load_target
 
 PASSED, FAILED, USAGE = 0, 1, 2
-PEERS = "conformance/peers"  # from the root of a checkout
 FILES = ("json", "junit", "markdown", "badge", "html")  # options that write a file
 OPTIONS = {"topic": "--topic", "ids": "--case", "flags": "--flag", "topic, ids, flags": "--topic, --case, --flag"}
 BADGES = {".svg": svg, ".json": shields}
@@ -82,9 +81,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "-o",
-        "--output",
-        metavar="DIR",
-        help="with --peers: where REPORT.md and report.html go (default, for all of them: conformance/peers)",
+        "--out",
+        metavar="FOLDER",
+        help="with --peers: where REPORT.md and report.html go (default, for all of them: the current folder)",
     )
     parser.add_argument("--no-variants", action="store_true", help="leave out the target's other modes (a partial run)")
     parser.add_argument("--mutants", action="store_true", help="run the suite against wrong implementations instead")
@@ -137,7 +136,7 @@ def _check_files(args: argparse.Namespace) -> None:
 
 def _alone(args: argparse.Namespace, mode: str, *beside: str) -> None:
     """Refuse what does not go with --mutants or --peers."""
-    others = ("target", "program", "topic", "case", "flag", *FILES, "no_variants", "full", "output")
+    others = ("target", "program", "topic", "case", "flag", *FILES, "no_variants", "full", "out")
     taken = ", ".join(f"--{option}" for option in beside)
     for option in others:
         given = getattr(args, option)
@@ -160,14 +159,20 @@ def _peers(args: argparse.Namespace) -> int:
     """Judge well-known libraries, print a line for each, and write the report: libraries that fail are no error here."""
     from .peers import peers, run_peers, summary, write
 
-    _alone(args, "--peers", "output", "quiet")
+    _alone(args, "--peers", "out", "quiet")
+    folder = Path(args.out or ".")
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise RopeError("--out", str(folder), "is no folder that may be written to", "Make it first, or name another.")
     with _progress() as progress:
         judged = run_peers(peers(args.peers), progress)
     print(summary(judged) if not args.quiet else summary(judged).splitlines()[-1])
-    if args.output or not args.peers:
-        for file in write(judged, Path(args.output or PEERS)):
+    if not any(each.report for each in judged):
+        wanted = " ".join(args.peers) or "all"
+        raise RopeError("--peers", wanted, "nothing was run, and nothing is written", "Install one of the libraries.")
+    if args.out or not args.peers:
+        for file in write(judged, folder):
             print(file)
-    return PASSED if any(each.report for each in judged) else FAILED
+    return PASSED
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ Tests of a real library are skipped where it is not installed.
 """
 
 import json
+import re
 import subprocess
 import sys
 from importlib.resources import files
@@ -215,9 +216,44 @@ def test_the_command_refuses_what_it_does_not_take(capsys: pytest.CaptureFixture
     assert main(["conformance", "--peers", "litgpt", "--topic", "rotate"]) == 2
 
 
-def test_the_command_with_a_library_that_cannot_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["conformance", "--peers", "flash_attn", "-o", str(tmp_path)]) == 1
-    assert "0 of 1 targets were run" in capsys.readouterr().out
+def test_the_command_refuses_when_nothing_ran(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ropecore.conformance.peers.peers", lambda names: [ABSENT, NEEDS])
+    for arguments in ((), ("--out", "."), ("flash_attn", "-o", ".")):
+        assert main(["conformance", "--peers", *arguments]) == 2
+        out, err = capsys.readouterr()
+        assert "0 of 2 targets were run" in out
+        assert "nothing was run, and nothing is written" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_to_the_folder_that_is_named_or_the_current(
+    start: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = run_peers([RIGHT], start=start)
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ropecore.conformance.peers.run_peers", lambda chosen, progress: judged)
+    monkeypatch.setattr("ropecore.conformance.peers.report.known", list)
+    for arguments, folder in (((), tmp_path), (("--out", "out"), tmp_path / "out")):
+        assert main(["conformance", "--peers", *arguments]) == 0
+        assert (folder / "REPORT.md").is_file()
+        assert (folder / "report.html").is_file()
+    assert not (tmp_path / "conformance").exists()
+    assert main(["conformance", "--peers", "--out", "none"]) == 2
+    assert "--out='none'" in capsys.readouterr().err
+
+
+def test_the_links_of_the_committed_report_are_right() -> None:
+    folder = Path(__file__).parents[1] / "conformance" / "peers"
+    if not folder.is_dir():
+        pytest.skip("the checkout's own files are not here")
+    links = re.findall(r"\]\(([^)#:]+)\)", (folder / "REPORT.md").read_text(encoding="utf-8"))
+    assert "README.md" in links
+    for link in links:
+        assert (folder / link).is_file(), link
 
 
 @pytest.mark.parametrize("peer", REAL, ids=lambda peer: peer.name)
