@@ -1,8 +1,8 @@
 """28 layers, each with a `RotaryEmbedding` of its own, rotate 40,960 tokens in turn (head_dim 128, theta 1e6: D0's model); what each leaves in
 memory is measured by tracemalloc after each layer, where tables are shared and where each layer keeps its own. What a layer rotates is freed.
 
-The verdict: with sharing, 28 layers must hold no more than 1 % above what one layer holds, and give the same bits as with tables of their own; else the
-claim does not hold. Nothing is drawn by chance but q. (A shared table begins at 0 and grows by doubling, so it holds 65,536 positions for 40,960.)
+The verdict: with sharing, the 27 further layers must add less than a tenth of the table of one (Python's own objects are counted too), and give the same bits as with
+tables of their own; else the claim does not hold. Nothing is drawn by chance but q. (A shared table begins at 0 and grows by doubling, so it holds 65,536 positions for 40,960.)
 """
 
 import gc
@@ -45,7 +45,7 @@ def run(quick: bool, seed: int) -> Result:
         ["a table in each layer, one number a lane", wide / 2**20, LAYERS * wide / 2**20, LAYERS * wide / separate[-1]],
     ]
     same = np.array_equal(shared_bits, own_bits)
-    holds = same and shared[-1] < 1.01 * shared[0]
+    holds = same and shared[-1] - shared[0] < 0.1 * separate[0]
     return Result(
         ["tables", "MiB after 1 layer", f"MiB after {LAYERS} layers", "times a table in each layer"],
         rows,
