@@ -110,9 +110,7 @@ def split_axes(plan: RotaryPlan, positions: npt.ArrayLike) -> list[npt.NDArray[A
         given = positions if isinstance(positions, Sequence) else np.atleast_1d(host_array("positions", positions))
     columns = [host_array("positions", column) for column in given]
     if len(columns) != plan.n_axes or len({column.shape for column in columns}) != 1:
-        cure = (
-            "For text use ropecore.text_positions(ids, n_axes); for ids with the axes last, ropecore.axes_first(ids)."
-        )
+        cure = "For text use ropecore.text_positions; for ids with the axes last, ropecore.axes_first."
         shape = [column.shape for column in columns]
         raise RopeError("positions", shape, f"must have {plan.n_axes} axes of one shape first", cure, "R-7.3")
     return [

@@ -1,6 +1,7 @@
 """The reference rotation: right at every position, and with the properties that make it a rotation (rope.md 9 and 10)."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -28,6 +29,23 @@ from ropecore import (
 
 LADDER = [0, 1, 2, 257, 2049, 4097, 8192, 131071, 2**20, 2**24 + 1, 2**31 - 1]
 LADDER += [-p for p in LADDER if p]
+
+
+AXES = RopeConfig(head_dim=8, base=100.0, pairing="half_split", axes=("t", "h"), sections=(2, 2)).plan()
+
+
+@pytest.mark.parametrize(
+    ("plan", "wrong", "says"),
+    [
+        (AXES, np.zeros((3, 5), int), "positions=[(5,), (5,), (5,)]: must have 2 axes of one shape first"),
+        (AXES, [np.arange(4), np.arange(3)], "positions=[(4,), (3,)]: must have 2 axes of one shape first"),
+        (AXES, [[0.5, 1.0], [1, 2]], "positions="),
+        (RopeConfig(head_dim=8, base=100.0, pairing="half_split").plan(), [0.5], "positions="),
+    ],
+)
+def test_positions_that_fit_no_plan_are_refused_by_name(plan: RotaryPlan, wrong, says: str) -> None:
+    with pytest.raises(RopeError, match=f"^{re.escape(says)}"):
+        cos_sin(plan, wrong)
 
 
 def at(plan: RotaryPlan, x: np.ndarray, position: int, **how) -> np.ndarray:
