@@ -1,6 +1,8 @@
 """Fixed-point turns beside Python's integers, and the polynomial beside the truth (rope.md R-10.2)."""
 
 import math
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from ropecore.exact import fixed_point, turns
 from ropecore.precision import (
     cos_sin_of_phase,
     limbs,
+    numpy_dtype,
     phase_32,
     phase_64,
     phase_words,
@@ -168,3 +171,12 @@ def test_axes_add_modulo_one_turn() -> None:
         angle = mpf(8) * (2**31 - 1)
         whole = angle - 2 * mp.pi * mp.nint(angle / (2 * mp.pi))
     assert reduced[0] == pytest.approx([0.0, float(whole)], abs=1e-15)
+
+
+def test_dtypes_by_name(monkeypatch) -> None:
+    assert [numpy_dtype(name) for name in ("float16", "float32", "float64")] == [np.float16, np.float32, np.float64]
+    monkeypatch.setitem(sys.modules, "ml_dtypes", SimpleNamespace(bfloat16=np.uint16))
+    assert numpy_dtype("bfloat16") == np.uint16
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(RopeError, match="ml_dtypes"):
+        numpy_dtype("bfloat16")

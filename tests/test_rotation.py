@@ -31,6 +31,13 @@ LADDER = [0, 1, 2, 257, 2049, 4097, 8192, 131071, 2**20, 2**24 + 1, 2**31 - 1]
 LADDER += [-p for p in LADDER if p]
 
 
+class Unreadable:
+    """What a library has that gives its numbers to nobody, such as a tensor of another device."""
+
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        raise TypeError("move it to the host first")
+
+
 AXES = RopeConfig(head_dim=8, base=100.0, pairing="half_split", axes=("t", "h"), sections=(2, 2)).plan()
 
 
@@ -40,6 +47,9 @@ AXES = RopeConfig(head_dim=8, base=100.0, pairing="half_split", axes=("t", "h"),
         (AXES, np.zeros((3, 5), int), "positions=[(5,), (5,), (5,)]: must have 2 axes of one shape first"),
         (AXES, [np.arange(4), np.arange(3)], "positions=[(4,), (3,)]: must have 2 axes of one shape first"),
         (AXES, [[0.5, 1.0], [1, 2]], "positions="),
+        (AXES, np.array(3), "positions=[()]: must have 2 axes of one shape first"),
+        (AXES, [[[1, 2], [3]], [[1, 2], [3]]], "positions='list': is no array of numbers"),
+        (AXES, Unreadable(), "positions='Unreadable': is no array of numbers"),
         (RopeConfig(head_dim=8, base=100.0, pairing="half_split").plan(), [0.5], "positions="),
     ],
 )
