@@ -91,8 +91,8 @@ class Adapter(ABC, Generic[A]):
         """Return x rotated by tables of shape (s, n_pairs), (b, s, n_pairs) or (t, n_pairs); the dtype of x is kept.
 
         out[first'] = x[first] cos - x[second] sin, out[second'] = x[first] sin + x[second] cos; transpose: -sin; inverse: -sin,
-        and both divided by M^2 (A times the magnitude, squared).  compute: "float32" rounds once, on store; "input" rounds tables and every operation to the
-        dtype of x.  Where the library differentiates, x gets its gradient, and so do tables of your own.
+        and both divided by M^2 (A times the magnitude, squared).  compute: "float32" rounds once, on store; "input" rounds tables
+        and every operation to the dtype of x.  Where the library differentiates, x gets its gradient, and so do tables of your own.
         Rules R-2.1, R-9.2, R-9.3, R-10.4, R-11.1, R-11.2.
         """
         call = Call(plan, tensor_format, compute=compute)
@@ -205,8 +205,8 @@ class MutableAdapter(Adapter[A]):
         """Return x rotated by tables of shape (s, n_pairs), (b, s, n_pairs) or (t, n_pairs); the dtype of x is kept.
 
         out[first'] = x[first] cos - x[second] sin, out[second'] = x[first] sin + x[second] cos; transpose: -sin; inverse: -sin,
-        and both divided by M^2 (A times the magnitude, squared).  compute: "float32" rounds once, on store; "input" rounds tables and every operation to the
-        dtype of x.  Where the library differentiates, x gets its gradient, and so do tables of your own.
+        and both divided by M^2 (A times the magnitude, squared).  compute: "float32" rounds once, on store; "input" rounds tables
+        and every operation to the dtype of x.  Where the library differentiates, x gets its gradient, and so do tables of your own.
         out: where to write the result; x itself rotates in place.  Rules R-2.1, R-2.8, R-9.2, R-9.3, R-10.4, R-11.1, R-11.2.
         """
         call = Call(plan, tensor_format, compute=compute)
