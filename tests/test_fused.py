@@ -16,10 +16,11 @@ from ropecore.backends import fused
 from ropecore.backends import numpy as rope
 from ropecore.backends.fused import arrays, team
 from ropecore.backends.fused.arrays import make_tables, of_array, rotate_arrays
-from ropecore.backends.fused.job import Strides, lanes_of, walk
+from ropecore.backends.fused.job import MOST_CHUNKS, Strides, lanes_of, walk
 
 pytest.importorskip("numba")
 ml_dtypes = pytest.importorskip("ml_dtypes")
+has = pytest.importorskip("ropecore.backends.fused.vectors").has
 
 Array = npt.NDArray[Any]
 DTYPES = {"float32": np.float32, "float64": np.float64, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
@@ -146,6 +147,39 @@ def test_every_16_bit_number_rounds_as_the_reference_does(dtype: str) -> None:
     assert np.array_equal(bits(y), bits(expected(plan, everything, cos, sin)))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("pairing", ["half_split", "interleaved"])
+def test_every_16_bit_number_in_rows_that_are_turned_at_once(pairing: str, dtype: str) -> None:
+    plan = RopeConfig(head_dim=128, base=1e4, pairing=pairing).plan()
+    lanes = np.arange(1 << 16, dtype=np.uint16), np.random.default_rng(0).permutation(1 << 16).astype(np.uint16)
+    x = np.empty((1, 1, 1 << 10, 128), DTYPES[dtype])
+    for column, values in zip(plan.lanes.T, lanes, strict=True):
+        x[..., column] = values.view(DTYPES[dtype]).reshape(1, 1, -1, 64)
+    small = np.abs(x.astype(np.float32)) < 2.0**-126
+    still = np.ones((1, 1, 1, 64), np.float32), np.zeros((1, 1, 1, 64), np.float32)
+    turned = tables(plan, x.shape[2], dtype)
+
+    for cos, sin in (still, turned, (turned[0] * np.float32(1e-30), turned[1])):  # and so tiny results
+        for one in (x, np.where(small, DTYPES[dtype](1), x), np.where(small, DTYPES[dtype](0), x)):
+            y = np.empty_like(one)
+            assert rotate_arrays(
+                plan,
+                [(one, y, np.broadcast_to(cos, turned[0].shape).copy(), np.broadcast_to(sin, turned[0].shape).copy())],
+            )
+            assert np.array_equal(bits(y), bits(expected(plan, one, cos, sin)))
+
+
+@pytest.mark.skipif("NUMBA_CPU_NAME" in os.environ, reason="this is such a run")
+@pytest.mark.skipif(not has("avx2", "f16c"), reason="this processor has no AVX2")
+def test_a_processor_without_wide_vectors(tmp_path: Any) -> None:
+    features = ",".join(
+        f"+{name}" for name in ("sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "avx", "avx2", "f16c", "fma")
+    )
+    lesser = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "pytest", "-q", __file__, "-k", "every_16_bit or q_and_k"]
+    subprocess.run(command, env=os.environ | lesser, check=True, timeout=600)
+
+
 def test_lanes_in_no_row_keep_their_bits() -> None:
     x = np.random.default_rng(0).integers(0, 1 << 16, (1, 2, 40, 96)).astype(np.uint16).view(np.float16)
     y = np.zeros_like(x)
@@ -199,12 +233,13 @@ def test_rows_are_walked_in_the_order_of_memory() -> None:
     heads_inside = Strides((2, 8, 4096, 128), (4096 * 8 * 128, 128, 8 * 128, 1))
     table = Strides((1, 1, 4096, 64), (0, 0, 64, 1))
 
-    outside, inside = (walk(x, x, table, 4, 4) for x in (heads_outside, heads_inside))
-    assert outside is not None
-    assert outside[:2] == ((1, 1, 16, 4096), (0, 0, 4096 * 512, 512))  # batch and heads are one loop
-    assert (outside.tokens, outside.block, outside.units) == (3, 512, 8 * 16)
-    assert inside is not None
-    assert (inside.sizes, inside.tokens) == ((1, 2, 4096, 8), 2)
+    for far, block in ((False, 32), (True, 1024)):  # large tensors are walked in longer runs
+        outside, inside = (walk(x, x, table, 4, 4, far=far) for x in (heads_outside, heads_inside))
+        assert outside is not None
+        assert outside[:2] == ((1, 1, 16, 4096), (0, 0, 4096 * 512, 512))  # batch and heads are one loop
+        assert (outside.tokens, outside.block, outside.units) == (3, block, 4096 // block * 16)
+        assert inside is not None
+        assert (inside.sizes, inside.tokens, inside.block) == ((1, 2, 4096, 8), 2, 32)  # a run is long as it is
 
 
 def test_regular_lanes_are_recognised() -> None:
@@ -278,7 +313,7 @@ def test_a_forked_child(beside: str) -> None:
 
 
 def test_the_pool_of_python_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(team, "openmp", lambda: 0)
+    monkeypatch.setattr(team, "openmp", lambda: (0, 0))
     plan, x, cos, sin = large()
     y = np.empty_like(x)
 
@@ -294,6 +329,7 @@ def test_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert team.size(1 << 10, None) == team.size(1 << 30, 1) == 1
     assert team.chunks(1 << 30, 1) == 1
     assert team.chunks(1 << 18, 2) == 2
+    assert team.chunks(1 << 44, 4096) == MOST_CHUNKS
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert team.usable_threads() >= 1
 

@@ -19,7 +19,7 @@ import numpy as np
 from ropecore.plan import RotaryPlan
 
 from . import team
-from .job import HEADER, PAIRS, PART, Job, Part, Strides, put_angles
+from .job import HEADER, MOST_CHUNKS, PAIRS, PART, Job, Part, Strides, put_angles
 from .job import job as _job
 
 __all__ = ["Job", "Part", "Strides", "Tensor", "available", "fill", "prepare", "rotate", "run"]
@@ -28,7 +28,7 @@ TABLE_COST = 32  # one cos and one sin take as long as moving that many bytes
 FORMATS = ("float16", "bfloat16", "float32", "float64")
 
 
-_REQUEST = struct.Struct("18q")
+_REQUEST = struct.Struct("19q")
 
 
 @lru_cache(maxsize=8)
@@ -41,9 +41,9 @@ def available(form: str = "float32") -> bool:
         return False
     if form != "float16" or platform.machine().lower() in ("arm64", "aarch64"):
         return True
-    from llvmlite import binding
+    from .vectors import has
 
-    return bool(binding.get_host_cpu_features().get("f16c"))
+    return has("f16c")
 
 
 @lru_cache(maxsize=1)
@@ -89,13 +89,14 @@ def run(
     """
     threads = team.size(job.n_bytes, threads)
     pieces = 1 if threads == 1 else _pieces(job, threads)
-    return _run(_kernel(job), (job.address, len(job.numbers)), pieces, threads, (first, ids, n_ids), addresses)
+    template, where = (job.address, len(job.numbers)), (first, ids, n_ids)
+    return _run(_kernel(job), template, pieces, threads, where, addresses, near=not job.far)
 
 
 def _pieces(job: Job, threads: int) -> int:
     """Return how many chunks a job is cut into: whole stretches of tokens if they suit, as no two chunks then make the same rows."""
     whole = job.stretches % threads == 0 or job.stretches >= 4 * threads
-    return job.stretches if job.stretches and whole else team.chunks(job.n_bytes, threads)
+    return min(job.stretches, MOST_CHUNKS) if job.stretches and whole else team.chunks(job.n_bytes, threads)
 
 
 def _run(
@@ -105,16 +106,21 @@ def _run(
     threads: int,
     where: tuple[int, int, int],
     addresses: Sequence[int],
+    near: bool = False,
 ) -> bool:
-    """Run a kernel on a copy of a job, filled in: the words are those of `kernels.launch`."""
-    entry = team.openmp() if threads > 1 else 0
-    if threads == 1 or entry:
-        return bool(
-            _launch()(_REQUEST.pack(*template, kernel.address, entry, threads, 0, pieces, *where, *addresses)) == 1
-        )
+    """Run a kernel on a copy of a job, filled in: the words are those of `kernels.launch`.
+
+    near: each thread begins with the chunks of its last call, parts of which lie in its cache.  Otherwise all take the next
+    chunk, so that they work on memory side by side.
+    """
+    start, number = team.openmp() if threads > 1 else (0, 0)
+    if threads == 1 or start:
+        number = number if near else 0
+        request = _REQUEST.pack(*template, kernel.address, start, number, threads, 0, pieces, *where, *addresses)
+        return bool(_launch()(request) == 1)
     job = (ctypes.c_int64 * template[1])()
     address = ctypes.addressof(job)
-    if not _launch()(_REQUEST.pack(*template, kernel.address, 0, 1, address, pieces, *where, *addresses)):
+    if not _launch()(_REQUEST.pack(*template, kernel.address, 0, 0, 1, address, pieces, *where, *addresses)):
         return False
     team.with_pool(kernel.call, address, threads)
     return True
@@ -122,7 +128,7 @@ def _run(
 
 @lru_cache(maxsize=4096)
 def _kernel(job: Job) -> Any:
-    return _kernels().rotation(job.form, job.read, job.write)
+    return _kernels().rotation(job.form, job.read, job.write, job.plain)
 
 
 @lru_cache(maxsize=1)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,11 +19,15 @@ from ropecore.precision import limbs
 
 SIZES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}  # bytes an element
 LOOPS = 4  # nested loops over rows: batch, heads, groups and tokens
-BLOCK_BYTES = 1 << 18  # of rows of cos and sin: they stay in a core's own cache while the heads go by
+BLOCK_BYTES = 1 << 14  # of rows of cos and sin: they stay in a core's first cache while the heads go by
+FAR = 1 << 26  # bytes read and written: beyond, memory wants long runs more than the first cache wants short blocks ..
+FAR_BLOCK_BYTES = 1 << 19  # .. and these stay in a core's second cache
 SHARES = 8  # at least, of the tokens: with fewer, there is no work for all threads
+SHORTEST = 16  # rows that lie together, token after token
 
-# A job's places.  The counter is alone on its cache lines: every thread writes to it.
-COUNTER, CHUNKS, PARTS, HEADER = 0, 16, 17, 32
+# A job's places.  First a bit for each chunk that is taken, alone on two cache lines: every thread writes to them.
+CLAIMS, CHUNKS, PARTS, THREADS, NUMBER, HEADER = 0, 16, 17, 18, 19, 32
+MOST_CHUNKS = 64 * CHUNKS
 MAKES, POSITIONS, START, COUNT, AXES, HIGH, LOW, FACTOR = range(20, 28)  # of a job that makes its rows of cos and sin
 X, Y, COS, SIN, UNITS, BLOCK, TOKENS = range(7)
 SIZE, X_STEP, Y_STEP, TABLE_STEP = 7, 7 + LOOPS, 7 + 2 * LOOPS, 7 + 3 * LOOPS
@@ -54,14 +59,14 @@ class Walk(NamedTuple):
     def stretches(self) -> int:
         """Return the number of blocks of tokens, in all batch rows that have positions of their own."""
         others = [size for loop, size in enumerate(self.sizes) if self.table[loop] and loop != self.tokens]
-        return -(-self.sizes[self.tokens] // self.block) * int(np.prod(others))
+        return -(-self.sizes[self.tokens] // self.block) * prod(others)
 
     @property
     def units(self) -> int:
         """Return the number of runs along the innermost loop."""
         blocks = -(-self.sizes[self.tokens] // self.block)
         lengths = [self.block if loop == self.tokens else size for loop, size in enumerate(self.sizes)]
-        return blocks * int(np.prod(lengths[:-1]))
+        return blocks * prod(lengths[:-1])
 
 
 class Lanes(NamedTuple):
@@ -98,14 +103,17 @@ def _steps(lanes: Sequence[int], by: int) -> bool:
     return all(b - a == by for a, b in pairwise(lanes))
 
 
-def walk(x: Strides, y: Strides, table: Strides, size: int, wide: int, makes: bool = False) -> Walk | None:
+def walk(
+    x: Strides, y: Strides, table: Strides, size: int, wide: int, makes: bool = False, far: bool = False
+) -> Walk | None:
     """Return the loops over the rows of x, whose last dimension is a row; None if they need more than LOOPS.
 
     table broadcasts against x: its dimensions of size 1 have no stride.  size, wide: bytes of an element of x and of table.
-    makes: there is no table, and its strides, in rows, tell the positions.  The loops run in the order in which x lies in memory, and those that can be walked as one are one.
+    makes: there is no table, and its strides, in rows, tell the positions.  far: x does not lie in a cache.  The loops run in
+    the order in which x lies in memory, and those that can be walked as one are one.
     """
     steps = [
-        (n, size * a, size * b, wide * c if m > 1 else 0)
+        (n, size * a, size * b, (1 if makes else wide) * c if m > 1 else 0)
         for n, m, a, b, c in zip(x.shape, table.shape, x.strides, y.strides, table.strides, strict=True)
     ][:-1]
     loops: list[tuple[int, ...]] = []
@@ -120,11 +128,9 @@ def walk(x: Strides, y: Strides, table: Strides, size: int, wide: int, makes: bo
     moving = [loop for loop in range(LOOPS) if loops[loop][3]]
     tokens = min(moving, key=lambda loop: abs(loops[loop][3])) if moving else LOOPS - 1
     sizes, xs, ys, ts = zip(*loops, strict=True)
-    rows = BLOCK_BYTES // (2 * wide * max(table.shape[-1], 1))
+    rows = (FAR_BLOCK_BYTES if far and tokens == LOOPS - 1 else BLOCK_BYTES) // (2 * wide * max(table.shape[-1], 1))
     if makes and moving:
-        rows = BLOCK_BYTES // (8 * max(table.shape[-1], 1))
-        if tokens != LOOPS - 1:  # heads lie inside tokens, so that a short stretch is no shorter run of memory
-            rows = min(rows, sizes[tokens] // SHARES)
+        rows = min(rows, max(sizes[tokens] // SHARES, SHORTEST if tokens == LOOPS - 1 else 1))
         if moving[-1] > tokens:  # positions change faster than tokens go by: rows are made one by one
             if ts[-1]:
                 return None
@@ -145,12 +151,15 @@ class Part(NamedTuple):
 class Job:
     """A job without addresses.  numbers: its bytes, and their address.  n_bytes: what is read and written.
 
+    plain: every row is read where it lies, and nothing of it is copied.  far: the tensors do not lie in a core's cache.
     stretches: of tokens, into which the work is best cut; 0 where that does not matter.
     """
 
     form: str
     read: str
     write: str
+    plain: bool
+    far: bool
     numbers: npt.NDArray[np.int64]
     address: int
     n_bytes: int
@@ -166,9 +175,10 @@ def job(plan: RotaryPlan, form: str, parts: tuple[Part, ...], reads: str, writes
     scattered = apart or lanes.read == "scattered"
     numbers = np.zeros(HEADER + PART * len(parts), np.int64)
     keep: list[Any] = []
-    n_bytes = stretches = 0
+    n_bytes = sum(2 * size * prod(part.x.shape) for part in parts)
+    stretches, plain, far = 0, True, n_bytes > FAR
     for p, part in enumerate(parts):
-        at = walk(part.x, part.y, part.table, size, 1 if makes else wide, makes)
+        at = walk(part.x, part.y, part.table, size, wide, makes, far)
         if at is None or (plan.n_pairs > 1 and part.table.strides[-1] != 1):
             return None
         bounces = part.in_place and lanes.moved
@@ -185,19 +195,19 @@ def job(plan: RotaryPlan, form: str, parts: tuple[Part, ...], reads: str, writes
         else:
             offsets = [column[0] if column else 0 for column in columns]
         copies = not part.in_place and plan.rotary_dim < plan.head_dim
+        plain = plain and not (copies or bounces)
         row = numbers[HEADER + PART * p : HEADER + PART * (p + 1)]
         row[[UNITS, BLOCK, TOKENS]] = at.units, at.block, at.tokens
         row[SIZE : SIZE + 4 * LOOPS] = [*at.sizes, *at.x, *at.y, *at.table]
         row[[PAIRS, LANES]] = plan.n_pairs, plan.head_dim
         row[[READ_0, READ_1, WRITE_0, WRITE_1]] = offsets
         row[[X_LANE, Y_LANE, COPIES, BOUNCES]] = x_lane, y_lane, copies, bounces
-        n_bytes += 2 * size * int(np.prod(part.x.shape))
         stretches = max(stretches, at.stretches) if makes else 0
     numbers[PARTS] = len(parts)
     if makes:
         keep += put_angles(plan, numbers, plan.attention_factor)
     ways = ("scattered", "scattered") if scattered else (lanes.read, lanes.write)
-    return Job(form, *ways, numbers, numbers.ctypes.data, n_bytes, stretches, tuple(keep))
+    return Job(form, *ways, plain, far, numbers, numbers.ctypes.data, n_bytes, stretches, tuple(keep))
 
 
 def put_angles(plan: RotaryPlan, numbers: npt.NDArray[np.int64], factor: float) -> list[Any]:

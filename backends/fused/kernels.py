@@ -25,7 +25,7 @@ from ropecore import precision
 
 from . import job as place
 from . import vectors
-from .vectors import add_phase, copy, cos_sin, fetch, floats, integers, invoke, invoke_team, take, turn
+from .vectors import add_phase, claim, copy, cos_sin, fetch, floats, integers, invoke, invoke_number, invoke_team, turn
 
 WIDTH = 16  # pairs at a time: a cache line of float32
 AHEAD = 3072  # bytes before x is needed, it is asked for: processors do not foresee two lines of a row at once
@@ -74,22 +74,34 @@ def make_row(
         k += 1
 
 
+@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+def first_chunk(j: Any) -> Any:
+    """Return the chunk that this thread begins with: that of its last call, part of which its cache still holds."""
+    return (invoke_number(j[place.NUMBER]) if j[place.NUMBER] else 0) * j[place.CHUNKS] // j[place.THREADS]
+
+
+@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+def taken(claims: Any, chunk: Any) -> Any:
+    """Return whether another thread has taken a chunk, and take it if none has."""
+    word, bit = claims + 8 * (chunk >> 6), 1 << (chunk & 63)
+    return integers(word)[0] & bit or claim(word, bit) & bit
+
+
 @cache
-def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
+def rotation(form: str, read: str, write: str, plain: bool) -> Kernel:  # noqa: PLR0915
     """Return the kernel for tensors of a storage format whose pairs are read and written in these ways.
 
-    It computes R-2.1 for every row of a job's parts; the words are those of `job.Lanes` and `vectors.turn`.
+    It computes R-2.1 for every row of a job's parts; the words are those of `job.Lanes`, `job.Job` and `vectors.turn`.
     """
     size, wide = vectors.SIZES[form], 8 if form == "float64" else 4
     scattered = read == "scattered"
     way_in, way_out = ("halves", "halves") if scattered else (read, write)
     next_in, next_out = size * (2 if way_in == "steps" else 1), size * (2 if way_out == "steps" else 1)
-    widths = {"float64": (WIDTH // 2, WIDTH // 2, 2), "bfloat16": (2 * WIDTH, WIDTH, 4)}
-    broad, width, narrow = widths.get(form, (WIDTH, WIDTH, 4))
+    broad, width, narrow = CACHE_LINE // size, min(CACHE_LINE // size, WIDTH), 32 // wide // 2
 
     def work(job: Any) -> None:  # noqa: PLR0915  # one piece: a call would cost more than a row
         j = carray(job, (place.HEADER + 2 * place.PART,))
-        counter, chunks = address_of(j) + 8 * place.COUNTER, j[place.CHUNKS]
+        claims, chunks, begins = address_of(j), j[place.CHUNKS], first_chunk(j)
         bounced = np.empty(size * max(j[place.HEADER + place.LANES], 1), np.uint8)
         makes, positions, start, count = j[place.MAKES], j[place.POSITIONS], j[place.START], j[place.COUNT]
         axes, high, low = j[place.AXES], j[place.HIGH], j[place.LOW]
@@ -102,10 +114,10 @@ def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
         rows = np.empty(2 * longest * j[place.HEADER + place.PAIRS] if makes else 0, np.float32)
         phases = np.empty(max(j[place.HEADER + place.PAIRS], 1) if makes else 0, np.uint32)
         made, made_step, made_end = -1, -1, -1  # which rows are in `rows`
-        while True:
-            chunk = take(counter)
-            if chunk >= chunks:
-                return
+        for after in range(chunks):
+            chunk = (begins + after) % chunks
+            if taken(claims, chunk):
+                continue
             for part in range(j[place.PARTS]):  # a chunk holds the same share of q and of k: all weigh the same
                 p = place.HEADER + part * place.PART
                 units, block, tokens = j[p + place.UNITS], j[p + place.BLOCK], j[p + place.TOKENS]
@@ -128,7 +140,7 @@ def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
                 length0 = block if tokens == 0 else n0
                 length1 = block if tokens == 1 else n1
                 length2 = block if tokens == 2 else n2
-                soon = max(AHEAD // (lanes * size), 1)
+                soon, most = max(AHEAD // (lanes * size), 1), 0 if scattered else pairs // broad * broad
                 n_tokens, along = j[p + place.SIZE + tokens], j[p + place.TABLE_STEP + tokens]
 
                 for number in range(units * chunk // chunks, units * (chunk + 1) // chunks):
@@ -168,30 +180,28 @@ def rotation(form: str, read: str, write: str) -> Kernel:  # noqa: PLR0915
                     x = j[p + place.X] + i0 * x_step0 + i1 * x_step1 + i2 * x_step2 + begin * x_step
                     py = j[p + place.Y] + i0 * y_step0 + i1 * y_step1 + i2 * y_step2 + begin * y_step
 
+                    next_run = x_step2 + (soon - end + begin) * x_step
                     for left in range(end - begin, 0, -1):
-                        if left > soon:
-                            for o in range(0, lanes * size, CACHE_LINE):
-                                fetch(x + soon * x_step + o)
-                        px = x
-                        if copies:
+                        px, ahead = x, soon * x_step if left > soon else next_run
+                        if not plain and copies:
                             for lane in range(lanes):
                                 copy(size, px + lane * x_lane, py + lane * y_lane)
-                        if bounces:  # in place, and a lane may be written before its pair reads it
+                        if not plain and bounces:  # in place, and a lane may be written before its pair reads it
                             for lane in range(lanes):
                                 copy(size, px + lane * x_lane, address_of(bounced) + lane * size)
-                            px = address_of(bounced)
-                        k = 0
+                            px, ahead = address_of(bounced), 0
                         if scattered:
-                            while k < pairs:
+                            for k in range(pairs):
                                 x0, x1 = px + integers(r0)[k], px + integers(r1)[k]
                                 y0, y1 = py + integers(w0)[k], py + integers(w1)[k]
                                 turn(form, 1, way_in, way_out, x0, x1, y0, y1, pc + wide * k, ps + wide * k)
-                                k += 1
                         x0, x1, y0, y1 = px + r0, px + r1, py + w0, py + w1
-                        while k + broad <= pairs:
+                        for k in range(0, most, broad):
                             i, o, t = k * next_in, k * next_out, k * wide
+                            fetch(x0 + i + ahead)
+                            fetch((x0 + CACHE_LINE if way_in == "steps" else x1) + i + ahead)
                             turn(form, broad, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
-                            k += broad
+                        k = pairs if scattered else most
                         while k + width <= pairs:
                             i, o, t = k * next_in, k * next_out, k * wide
                             turn(form, width, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
@@ -218,14 +228,14 @@ def tables() -> Kernel:
 
     def work(job: Any) -> None:
         j = carray(job, (place.HEADER + place.PART,))
-        counter, chunks, count = address_of(j) + 8 * place.COUNTER, j[place.CHUNKS], j[place.COUNT]
+        claims, chunks, begins, count = address_of(j), j[place.CHUNKS], first_chunk(j), j[place.COUNT]
         n, factor = j[place.HEADER + place.PAIRS], floats(address_of(j) + 8 * place.FACTOR)[0]
         cos, sin = j[place.HEADER + place.COS], j[place.HEADER + place.SIN]
         phases = np.empty(max(n, 1), np.uint32)
-        while True:
-            chunk = take(counter)
-            if chunk >= chunks:
-                return
+        for after in range(chunks):
+            chunk = (begins + after) % chunks
+            if taken(claims, chunk):
+                continue
             for t in range(count * chunk // chunks, count * (chunk + 1) // chunks):
                 make_row(
                     j[place.POSITIONS], j[place.START], t, count, j[place.AXES], n, j[place.HIGH], j[place.LOW],
@@ -235,8 +245,9 @@ def tables() -> Kernel:
     return _compiled(work)
 
 
-# What a launch is given: where the job lies that it copies and fills in, the code that runs it, and how many run it
-TEMPLATE, LENGTH, CODE, TEAM, THREADS, OUT, PIECES, FIRST, IDS, N_IDS, PLACES = range(11)
+# What a launch is given: where the job lies that it copies and fills in, the code that runs it, what starts a team and tells
+# a thread its number, and how many run it
+TEMPLATE, LENGTH, CODE, TEAM, NUMBER, THREADS, OUT, PIECES, FIRST, IDS, N_IDS, PLACES = range(12)
 REQUEST = PLACES + 8
 REACH = (1 << 31) - 1
 
@@ -263,6 +274,7 @@ def launch() -> Kernel:
                 wrong |= (positions[i] > REACH) | (positions[i] < -REACH)
             if wrong:
                 return 0
+        j[place.THREADS], j[place.NUMBER] = r[THREADS], r[NUMBER]
         j[place.CHUNKS], j[place.POSITIONS], j[place.START], j[place.COUNT] = r[PIECES], r[IDS], r[FIRST], r[N_IDS]
         at = PLACES
         for p in range(place.HEADER, length, place.PART):
@@ -273,7 +285,7 @@ def launch() -> Kernel:
             invoke_team(r[TEAM], r[CODE], address, r[THREADS])
         elif not r[OUT]:
             invoke(r[CODE], address)
-        own[place.COUNTER] = 0  # Numba frees an array after its last use, and does not see that of its address
+        own[place.CLAIMS] = 0  # Numba frees an array after its last use, and does not see that of its address
         return 1
 
     return _compiled(work, types.int64(types.CPointer(types.int64)), ctypes.c_int64)

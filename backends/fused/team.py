@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
+from .job import MOST_CHUNKS
+
 WORTH_WAKING = 1 << 17  # bytes read and written: below, a team takes longer to wake than the work
 WORTH_STARTING = 1 << 20  # the same for Python threads, which take some 30 microseconds
 CHUNK_BYTES = 1 << 23  # of large work
@@ -28,7 +30,7 @@ class _State:
 
     def __init__(self) -> None:
         self.child = False
-        self.openmp: Address = 0
+        self.openmp: tuple[Address, Address] = 0, 0
         self.renew()
 
     def renew(self) -> None:
@@ -61,7 +63,7 @@ def size(n_bytes: int, threads: int | None) -> int:
     """Return how many threads shall do work that moves this many bytes: at most so many, None for all that there are."""
     if n_bytes < WORTH_WAKING or threads == 1 or _state.child:
         return 1
-    if n_bytes < WORTH_STARTING and not openmp():
+    if n_bytes < WORTH_STARTING and not openmp()[0]:
         return 1
     return usable_threads() if threads is None else threads
 
@@ -72,7 +74,8 @@ def chunks(n_bytes: int, threads: int) -> int:
     Small work gets one a thread, so that each finds in its cache what it wrote there; large work gets several, so that one
     that is held up holds up nobody else.
     """
-    return threads if threads == 1 else threads * max(1, min(CHUNKS_A_THREAD, n_bytes // (threads * CHUNK_BYTES)))
+    each = max(1, min(CHUNKS_A_THREAD, n_bytes // (threads * CHUNK_BYTES)))
+    return 1 if threads == 1 else min(threads * each, MOST_CHUNKS)
 
 
 def with_pool(call: Callable[[Address], None], job: Address, threads: int) -> None:
@@ -96,15 +99,17 @@ def _pool(workers: int) -> ThreadPoolExecutor:
         return _state.pool
 
 
-def openmp() -> Address:
-    """Return the address of GOMP_parallel(code, data, threads, flags) of the OpenMP runtime that all can see here, or 0.
+def openmp() -> tuple[Address, Address]:
+    """Return the addresses of GOMP_parallel(code, data, threads, flags) and omp_get_thread_num(), or 0 and 0.
 
-    It is the entry that GCC compiles `#pragma omp parallel` to; LLVM's and Intel's runtimes have it as well.  One that is
+    They are those of the OpenMP runtime that all can see here.  The first is the entry that GCC compiles `#pragma omp parallel` to; LLVM's and Intel's runtimes have it as well.  One that is
     not loaded is not looked for: a second runtime's threads would fight with those of the first.
     """
-    if not _state.openmp:  # looked for anew, since torch may be imported later than this
-        function = getattr(_process(), "GOMP_parallel", None)
-        _state.openmp = ctypes.cast(function, ctypes.c_void_p).value or 0 if function is not None else 0
+    if not _state.openmp[0]:  # looked for anew, since torch may be imported later than this
+        functions = [getattr(_process(), name, None) for name in ("GOMP_parallel", "omp_get_thread_num")]
+        if None not in functions:
+            start, number = (ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions)
+            _state.openmp = start, number
     return _state.openmp
 
 

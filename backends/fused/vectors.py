@@ -7,10 +7,13 @@ so a kernel gives the bits of `ropecore.rotation.rotate`.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba import types
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from ropecore import precision
@@ -20,6 +23,33 @@ _INT16, _INT32, _INT64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
 STORED = {"float32": _FLOAT, "float64": _DOUBLE, "float16": _HALF, "bfloat16": _INT16}  # as elements lie in memory
 SIZES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
+_PART = 16  # float32 numbers in one vector of the processor
+
+
+class _BFloat(ir.Type):  # type: ignore[misc]
+    """LLVM's type of the instruction that rounds to bfloat16, which llvmlite lacks."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
+
+
+@cache
+def has(*features: str) -> bool:
+    """Return whether Numba compiles for a processor with these features, in LLVM's words."""
+    chosen = numba.config.CPU_FEATURES
+    known = (get_host_cpu_features() if chosen is None else chosen).split(",")
+    return all(f"+{feature}" in known for feature in features)
+
+
+def rounds_to_bfloat16() -> bool:
+    """Return whether there is an instruction that rounds to bfloat16, and one that finds the smallest of many numbers."""
+    return has("avx512bf16", "avx512dq", "avx512bw")
 
 
 def computed(form: str) -> Any:
@@ -43,7 +73,8 @@ def turn(
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
         x0, x1, y0, y1, c, s = args[4:]
         cos, sin = _load(b, c, computed(name), n), _load(b, s, computed(name), n)
-        if name == "bfloat16" and n % 4 == 0 and how_read == how_write == "halves":
+        words = n % 4 == 0 and (n % (2 * _PART) or not rounds_to_bfloat16())
+        if name == "bfloat16" and words and how_read == how_write == "halves":
             _turn_words(b, n, (x0, x1), (y0, y1), cos, sin)
             return context.get_dummy_value()
         if how_read == "steps":
@@ -55,8 +86,8 @@ def turn(
         if how_write == "steps":
             _store_pairs(b, turned_first, turned_second, y0, name)
         else:
-            _store(b, narrowed(b, turned_first, name), y0)
-            _store(b, narrowed(b, turned_second, name), y1)
+            for stored, address in zip(narrowed(b, [turned_first, turned_second], name), (y0, y1), strict=True):
+                _store(b, stored, address)
         return context.get_dummy_value()
 
     return types.void(form, width, read, write, *[types.int64] * 6), codegen
@@ -153,11 +184,22 @@ def _horner(b: Any, z: Any, coefficients: Sequence[float], last: float | None = 
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def take(_: Any, address: Any) -> Any:
-    """Return the integer at an address and count it up by one, so that no two threads get the same."""
+def claim(_: Any, address: Any, bit: Any) -> Any:
+    """Set a bit of the integer at an address, and return what was there: of many threads, one finds it unset."""
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        return b.atomic_rmw("add", b.inttoptr(args[0], _INT64.as_pointer()), ir.Constant(_INT64, 1), "monotonic")
+        return b.atomic_rmw("or", b.inttoptr(args[0], _INT64.as_pointer()), args[1], "monotonic")
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def invoke_number(_: Any, code: Any) -> Any:
+    """Return what the function int(void) gives whose code is at an address."""
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        number = b.call(b.inttoptr(args[0], ir.FunctionType(_INT32, []).as_pointer()), [])
+        return b.sext(number, _INT64)
 
     return types.int64(types.int64), codegen
 
@@ -217,14 +259,54 @@ def widened(b: Any, stored: Any, form: str) -> Any:
     return stored
 
 
-def narrowed(b: Any, value: Any, form: str) -> Any:
-    """Return a vector of computed numbers in its storage format, rounded to nearest, ties to even.  Rule R-10.4."""
-    n = value.type.count
+def narrowed(b: Any, values: Sequence[Any], form: str) -> list[Any]:
+    """Return vectors of computed numbers in their storage format, rounded to nearest, ties to even.  Rule R-10.4."""
+    n = values[0].type.count
     if form == "float16":
-        return b.fptrunc(value, ir.VectorType(_HALF, n))
+        return [b.fptrunc(value, ir.VectorType(_HALF, n)) for value in values]
+    if form == "bfloat16" and n % (2 * _PART) == 0 and rounds_to_bfloat16():
+        return _narrowed_to_bfloat16(b, values)
     if form == "bfloat16":
-        return b.trunc(b.lshr(_rounded_to_bfloat16(b, value), _all(n, 16)), ir.VectorType(_INT16, n))
-    return value
+        return [_upper_halves(b, value) for value in values]
+    return list(values)
+
+
+def _upper_halves(b: Any, value: Any) -> Any:
+    n = value.type.count
+    return b.trunc(b.lshr(_rounded_to_bfloat16(b, value), _all(n, 16)), ir.VectorType(_INT16, n))
+
+
+def _narrowed_to_bfloat16(b: Any, values: Sequence[Any]) -> list[Any]:
+    """Return vectors rounded by the processor's own instruction, or by integers if one of the numbers is subnormal.
+
+    The instruction takes a subnormal number for 0, and is IEEE's rounding for all others.  So the smallest of all is looked
+    at first: 0 goes the longer way too, which has the same bits.
+    """
+    n, part = values[0].type.count, ir.VectorType(_FLOAT, _PART)
+    integer, mask, both = ir.IntType(32), ir.IntType(16), ir.VectorType(_BFloat(), 2 * _PART)
+    parts = [_shuffled(b, value, value, range(at, at + _PART)) for value in values for at in range(0, n, _PART)]
+    kind = ir.FunctionType(part, [part, part, integer, part, mask, integer])
+    smaller = b.module.declare_intrinsic("llvm.x86.avx512.mask.range.ps.512", (), kind)
+    kind = ir.FunctionType(both, [part, part])
+    rounded = b.module.declare_intrinsic("llvm.x86.avx512bf16.cvtne2ps2bf16.512", (), kind)
+    least = parts[0]
+    for other in parts[1:]:  # 10: the smaller of two absolute values; 4: as rounding is set, which has no part in it
+        least = b.call(smaller, [least, other, integer(10), part(ir.Undefined), mask(-1), integer(4)])
+    tiny = b.bitcast(b.fcmp_ordered("<", least, _numbers(_PART, 2.0**-126)), mask)
+    halves = [
+        b.bitcast(b.call(rounded, [high, low]), ir.VectorType(_INT16, 2 * _PART))
+        for low, high in zip(parts[::2], parts[1::2], strict=True)
+    ]
+    quick = [_together(b, halves[at : at + n // (2 * _PART)]) for at in range(0, len(halves), n // (2 * _PART))]
+    here = b.block
+    with b.if_then(b.icmp_unsigned("!=", tiny, mask(0)), likely=False):
+        by_integers, there = [_upper_halves(b, value) for value in values], b.block
+    result = []
+    for one, other in zip(quick, by_integers, strict=True):
+        result.append(b.phi(one.type))
+        result[-1].add_incoming(one, here)
+        result[-1].add_incoming(other, there)
+    return result
 
 
 def _turn_words(b: Any, n: int, x: Sequence[Any], y: Sequence[Any], cos: Any, sin: Any) -> None:
@@ -277,11 +359,24 @@ def _load_pairs(b: Any, address: Any, form: str, n: int) -> tuple[Any, Any]:
 def _store_pairs(b: Any, first: Any, second: Any, address: Any, form: str) -> None:
     """Store two vectors of n computed numbers as n pairs that alternate in memory."""
     n = first.type.count
-    if form == "bfloat16":
+    lanes = [lane // 2 + n * (lane % 2) for lane in range(2 * n)]
+    if form == "bfloat16" and n % _PART == 0 and rounds_to_bfloat16():
+        both = narrowed(b, [_shuffled(b, first, second, range(2 * n))], form)[0]
+        _store(b, _shuffled(b, both, both, lanes), address)
+    elif form == "bfloat16":
         _store(b, _joined(b, first, second), address)
-        return
-    both = _shuffled(b, first, second, [lane // 2 + n * (lane % 2) for lane in range(2 * n)])
-    _store(b, narrowed(b, both, form), address)
+    else:
+        _store(b, narrowed(b, [_shuffled(b, first, second, lanes)], form)[0], address)
+
+
+def _together(b: Any, vectors: Sequence[Any]) -> Any:
+    """Return vectors one after the other, as one."""
+    while len(vectors) > 1:
+        n = vectors[0].type.count
+        vectors = [
+            _shuffled(b, one, other, range(2 * n)) for one, other in zip(vectors[::2], vectors[1::2], strict=True)
+        ]
+    return vectors[0]
 
 
 def _all(n: int, value: int) -> Any:
