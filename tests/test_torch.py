@@ -676,6 +676,7 @@ WRONG_CALLS = {
     "a list": (lambda: rope.apply(PLAN, X, X.tolist()), "k", "torch.as_tensor"),
     "a sparse tensor": (lambda: rope.apply(PLAN, X.to_sparse()), "q", "torch.as_tensor"),
     "a nested tensor": (lambda: rope.apply(PLAN, torch.nested.nested_tensor([X[0], X[0]], layout=torch.jagged)), "q", "thd"),
+    "a nested tensor of blocks": (lambda: rope.apply(PLAN, torch.nested.nested_tensor([X[0], X[0]])), "q", "nested"),
     "k of another length": (lambda: rope.apply(PLAN, X, X[:, :, :3], positions=range(4)), "positions", "(3)"),
     "bfloat16 positions": (lambda: rope.apply(PLAN, X, positions=torch.arange(4, dtype=torch.bfloat16)), "positions", "Round"),
     "positions as text": (lambda: rope.apply(PLAN, X, positions="0123"), "positions", "tensor, or a list"),

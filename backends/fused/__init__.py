@@ -88,9 +88,22 @@ def run(
     follow `first`, which are in range.  Return False if a position is out of range; nothing was done then.  Rule R-7.1.
     """
     threads = team.size(job.n_bytes, threads)
-    pieces = 1 if threads == 1 else _pieces(job, threads)
-    template, where = (job.address, len(job.numbers)), (first, ids, n_ids)
-    return _run(_kernel(job), template, pieces, threads, where, addresses, near=not job.far)
+    kernel, words = _ready(job, threads, team.openmp() if threads > 1 else (0, 0))
+    return _run(kernel, words, (first, ids, n_ids, *addresses))
+
+
+@lru_cache(maxsize=4096)
+def _ready(job: Job, threads: int, openmp: tuple[int, int]) -> tuple[Any, tuple[int, ...]]:
+    """Return a job's kernel, and what all its launches have in common.
+
+    In small work each thread begins with the chunks of its last call, parts of which lie in its cache; in large work all take
+    the next chunk, so that they work on memory side by side.
+    """
+    kernel = _kernels().rotation(job.form, job.read, job.write, job.plain)
+    start, number = openmp[0], 0 if job.far else openmp[1]
+    return kernel, (
+        job.address, len(job.numbers), kernel.address, start, number, threads, 0, _pieces(job, threads),
+    )  # fmt: skip
 
 
 def _pieces(job: Job, threads: int) -> int:
@@ -99,36 +112,17 @@ def _pieces(job: Job, threads: int) -> int:
     return min(job.stretches, MOST_CHUNKS) if job.stretches and whole else team.chunks(job.n_bytes, threads)
 
 
-def _run(
-    kernel: Any,
-    template: tuple[int, int],
-    pieces: int,
-    threads: int,
-    where: tuple[int, int, int],
-    addresses: Sequence[int],
-    near: bool = False,
-) -> bool:
-    """Run a kernel on a copy of a job, filled in: the words are those of `kernels.launch`.
-
-    near: each thread begins with the chunks of its last call, parts of which lie in its cache.  Otherwise all take the next
-    chunk, so that they work on memory side by side.
-    """
-    start, number = team.openmp() if threads > 1 else (0, 0)
+def _run(kernel: Any, words: tuple[int, ...], rest: tuple[int, ...]) -> bool:
+    """Run a kernel on a copy of a job, filled in: the words are those of `kernels.launch`, the rest from FIRST on."""
+    template, length, code, start, _, threads, _, pieces = words
     if threads == 1 or start:
-        number = number if near else 0
-        request = _REQUEST.pack(*template, kernel.address, start, number, threads, 0, pieces, *where, *addresses)
-        return bool(_launch()(request) == 1)
-    job = (ctypes.c_int64 * template[1])()
+        return bool(_launch()(_REQUEST.pack(*words, *rest)) == 1)
+    job = (ctypes.c_int64 * length)()
     address = ctypes.addressof(job)
-    if not _launch()(_REQUEST.pack(*template, kernel.address, 0, 0, 1, address, pieces, *where, *addresses)):
+    if not _launch()(_REQUEST.pack(template, length, code, 0, 0, 1, address, pieces, *rest)):
         return False
     team.with_pool(kernel.call, address, threads)
     return True
-
-
-@lru_cache(maxsize=4096)
-def _kernel(job: Job) -> Any:
-    return _kernels().rotation(job.form, job.read, job.write, job.plain)
 
 
 @lru_cache(maxsize=1)
@@ -173,9 +167,10 @@ def fill(
     template = _table_job(plan, factor)[0]
     n_bytes = TABLE_COST * count * plan.n_pairs
     threads = team.size(n_bytes, threads)
-    where, addresses = (0, positions, count), (0, 0, cos, sin, 0, 0, 0, 0)
-    numbers = template.ctypes.data, len(template)
-    return _run(_kernels().tables(), numbers, team.chunks(n_bytes, threads), threads, where, addresses)
+    start, number = team.openmp() if threads > 1 else (0, 0)
+    kernel, pieces = _kernels().tables(), team.chunks(n_bytes, threads)
+    words = template.ctypes.data, len(template), kernel.address, start, number, threads, 0, pieces
+    return _run(kernel, words, (0, positions, count, 0, 0, cos, sin, 0, 0, 0, 0))
 
 
 @lru_cache(maxsize=512)

@@ -7,7 +7,7 @@ so a kernel gives the bits of `ropecore.rotation.rotate`.
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, reduce
 from typing import Any
 
 import numba
@@ -48,8 +48,8 @@ def has(*features: str) -> bool:
 
 
 def rounds_to_bfloat16() -> bool:
-    """Return whether there is an instruction that rounds to bfloat16, and one that finds the smallest of many numbers."""
-    return has("avx512bf16", "avx512dq", "avx512bw")
+    """Return whether there is an instruction that rounds two vectors of the widest kind to one of bfloat16."""
+    return has("avx512bf16", "avx512bw")
 
 
 def computed(form: str) -> Any:
@@ -73,7 +73,7 @@ def turn(
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
         x0, x1, y0, y1, c, s = args[4:]
         cos, sin = _load(b, c, computed(name), n), _load(b, s, computed(name), n)
-        words = n % 4 == 0 and (n % (2 * _PART) or not rounds_to_bfloat16())
+        words = n % 4 == 0 and not (n == 2 * _PART and rounds_to_bfloat16())
         if name == "bfloat16" and words and how_read == how_write == "halves":
             _turn_words(b, n, (x0, x1), (y0, y1), cos, sin)
             return context.get_dummy_value()
@@ -264,7 +264,7 @@ def narrowed(b: Any, values: Sequence[Any], form: str) -> list[Any]:
     n = values[0].type.count
     if form == "float16":
         return [b.fptrunc(value, ir.VectorType(_HALF, n)) for value in values]
-    if form == "bfloat16" and n % (2 * _PART) == 0 and rounds_to_bfloat16():
+    if form == "bfloat16" and n == 2 * _PART and rounds_to_bfloat16():
         return _narrowed_to_bfloat16(b, values)
     if form == "bfloat16":
         return [_upper_halves(b, value) for value in values]
@@ -279,31 +279,26 @@ def _upper_halves(b: Any, value: Any) -> Any:
 def _narrowed_to_bfloat16(b: Any, values: Sequence[Any]) -> list[Any]:
     """Return vectors rounded by the processor's own instruction, or by integers if one of the numbers is subnormal.
 
-    The instruction takes a subnormal number for 0, and is IEEE's rounding for all others.  So the smallest of all is looked
-    at first: 0 goes the longer way too, which has the same bits.
+    The instruction takes a subnormal number for 0, and is IEEE's rounding for all others.  So all numbers go the longer way if
+    one of them has become 0.
     """
-    n, part = values[0].type.count, ir.VectorType(_FLOAT, _PART)
-    integer, mask, both = ir.IntType(32), ir.IntType(16), ir.VectorType(_BFloat(), 2 * _PART)
-    parts = [_shuffled(b, value, value, range(at, at + _PART)) for value in values for at in range(0, n, _PART)]
-    kind = ir.FunctionType(part, [part, part, integer, part, mask, integer])
-    smaller = b.module.declare_intrinsic("llvm.x86.avx512.mask.range.ps.512", (), kind)
-    kind = ir.FunctionType(both, [part, part])
+    n, part, words = 2 * _PART, ir.VectorType(_FLOAT, _PART), ir.VectorType(_INT16, 2 * _PART)
+    kind = ir.FunctionType(ir.VectorType(_BFloat(), n), [part, part])
     rounded = b.module.declare_intrinsic("llvm.x86.avx512bf16.cvtne2ps2bf16.512", (), kind)
-    least = parts[0]
-    for other in parts[1:]:  # 10: the smaller of two absolute values; 4: as rounding is set, which has no part in it
-        least = b.call(smaller, [least, other, integer(10), part(ir.Undefined), mask(-1), integer(4)])
-    tiny = b.bitcast(b.fcmp_ordered("<", least, _numbers(_PART, 2.0**-126)), mask)
-    halves = [
-        b.bitcast(b.call(rounded, [high, low]), ir.VectorType(_INT16, 2 * _PART))
-        for low, high in zip(parts[::2], parts[1::2], strict=True)
-    ]
-    quick = [_together(b, halves[at : at + n // (2 * _PART)]) for at in range(0, len(halves), n // (2 * _PART))]
+    quick = []
+    for value in values:
+        low, high = (_shuffled(b, value, value, range(at, at + _PART)) for at in (0, _PART))
+        quick.append(b.bitcast(b.call(rounded, [high, low]), words))
+    magnitude, nothing = ir.Constant(words, [0x7FFF] * n), ir.Constant(words, [0] * n)
+    smaller = b.module.declare_intrinsic(f"llvm.umin.v{n}i16", (), ir.FunctionType(words, [words, words]))
+    least = reduce(lambda one, other: b.call(smaller, [one, other]), [b.and_(each, magnitude) for each in quick])
+    some = b.icmp_unsigned("!=", b.bitcast(b.icmp_unsigned("==", least, nothing), ir.IntType(n)), ir.IntType(n)(0))
     here = b.block
-    with b.if_then(b.icmp_unsigned("!=", tiny, mask(0)), likely=False):
+    with b.if_then(some, likely=False):
         by_integers, there = [_upper_halves(b, value) for value in values], b.block
     result = []
     for one, other in zip(quick, by_integers, strict=True):
-        result.append(b.phi(one.type))
+        result.append(b.phi(words))
         result[-1].add_incoming(one, here)
         result[-1].add_incoming(other, there)
     return result
@@ -359,24 +354,20 @@ def _load_pairs(b: Any, address: Any, form: str, n: int) -> tuple[Any, Any]:
 def _store_pairs(b: Any, first: Any, second: Any, address: Any, form: str) -> None:
     """Store two vectors of n computed numbers as n pairs that alternate in memory."""
     n = first.type.count
-    lanes = [lane // 2 + n * (lane % 2) for lane in range(2 * n)]
     if form == "bfloat16" and n % _PART == 0 and rounds_to_bfloat16():
-        both = narrowed(b, [_shuffled(b, first, second, range(2 * n))], form)[0]
-        _store(b, _shuffled(b, both, both, lanes), address)
+        parts = [[*range(at, at + _PART), *range(n + at, n + at + _PART)] for at in range(0, n, _PART)]
+        rounded = narrowed(b, [_shuffled(b, first, second, lanes) for lanes in parts], form)
+        mixed = [_shuffled(b, part, part, _alternating(_PART)) for part in rounded]
+        _store(b, mixed[0] if n == _PART else _shuffled(b, *mixed, range(2 * n)), address)
     elif form == "bfloat16":
         _store(b, _joined(b, first, second), address)
     else:
-        _store(b, narrowed(b, [_shuffled(b, first, second, lanes)], form)[0], address)
+        _store(b, narrowed(b, [_shuffled(b, first, second, _alternating(n))], form)[0], address)
 
 
-def _together(b: Any, vectors: Sequence[Any]) -> Any:
-    """Return vectors one after the other, as one."""
-    while len(vectors) > 1:
-        n = vectors[0].type.count
-        vectors = [
-            _shuffled(b, one, other, range(2 * n)) for one, other in zip(vectors[::2], vectors[1::2], strict=True)
-        ]
-    return vectors[0]
+def _alternating(n: int) -> list[int]:
+    """Return the order in which two vectors of n numbers alternate."""
+    return [lane // 2 + n * (lane % 2) for lane in range(2 * n)]
 
 
 def _all(n: int, value: int) -> Any:

@@ -34,11 +34,10 @@ class _Adapter(MutableAdapter[Tensor]):
     integers = (int, torch.SymInt)
 
     def check(self, call: Call, name: str, x: Any) -> Tensor:
-        if not isinstance(x, torch.Tensor) or x.layout is not torch.strided:
+        if not isinstance(x, torch.Tensor) or x.layout is not torch.strided or x.is_nested:
             cure = "Use torch.as_tensor; of a nested tensor pass .values() as packed tokens, 'thd'."
-            raise RopeError(
-                name, getattr(x, "layout", type(x).__name__), "must be a dense torch.Tensor", cure, "R-12.4"
-            )
+            found = "a nested tensor" if getattr(x, "is_nested", False) else getattr(x, "layout", type(x).__name__)
+            raise RopeError(name, found, "must be a dense torch.Tensor", cure, "R-12.4")
         call.check_tensor(name, x.shape, _name(x))
         return x
 

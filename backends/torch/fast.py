@@ -19,7 +19,7 @@ from .. import fused
 from .constants import recording
 
 LARGE = 1 << 22  # bytes
-_KINDS, _STRIDED = (Tensor, torch.nn.Parameter), torch.strided
+_KINDS = Tensor, torch.nn.Parameter
 _FORMS = {
     torch.float32: "float32",
     torch.float64: "float64",
@@ -94,20 +94,22 @@ def apply_fast(
         return None
     if positions is not None and (not ids or offset or positions.dtype is not torch.int64):
         return None
+    out: Any = q
     k_out: Any = k
-    if in_place:
-        if q.is_inference() and not torch.is_inference_mode_enabled():
-            return None
-        out, out_at, k_out_at = q, at, k_at
-    else:
+    out_at, k_out_at, strides, k_strides = at, k_at, q.stride(), None if alone else k.stride()
+    out_strides, k_out_strides = strides, k_strides
+    if not in_place:
         out, k_out = torch.empty_like(q), None if alone else torch.empty_like(k)
         out_at, k_out_at = out.data_ptr(), 0 if alone else k_out.data_ptr()
+        out_strides, k_out_strides = out.stride(), None if alone else k_out.stride()
+    elif q.is_inference() and not torch.is_inference_mode_enabled():
+        return None
     try:
         recipe = _recipe(
             plan, tensor_format, precision, compute, role, in_place,
             None if positions is None else positions.shape if positions.is_contiguous() else (),
-            q.dtype, q.shape, q.stride(), out.stride(),
-            *(() if alone else (k.dtype, k.shape, k.stride(), k_out.stride())),
+            q.dtype, q.shape, strides, out_strides,
+            *(() if alone else (k.dtype, k.shape, k_strides, k_out_strides)),
         )  # fmt: skip
     except TypeError:  # an argument that cannot be hashed
         return None
@@ -190,12 +192,12 @@ def _plain(x: Any) -> bool:
 
 def _address(x: Any) -> int:
     """Return the address of a dense tensor of the host's memory that no gradient is asked of and that is not empty, or 0."""
-    if type(x) not in _KINDS or not x.is_cpu or x.layout is not _STRIDED or x.is_neg():
+    if type(x) not in _KINDS or not x.is_cpu or x.is_nested or x.is_neg():
         return 0
     if x.requires_grad and torch.is_grad_enabled():
         return 0
     try:
         address: int = x.data_ptr()
-    except RuntimeError:  # one that stands for others, as in a batched gradient
+    except RuntimeError:  # a sparse one, or one that stands for others, as in a batched gradient
         return 0
     return address
