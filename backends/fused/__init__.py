@@ -99,7 +99,7 @@ def _ready(job: Job, threads: int, openmp: tuple[int, int]) -> tuple[Any, tuple[
     In small work each thread begins with the chunks of its last call, parts of which lie in its cache; in large work all take
     the next chunk, so that they work on memory side by side.
     """
-    kernel = _kernels().rotation(job.form, job.read, job.write, job.plain)
+    kernel = _kernels().rotation(job.form, job.read, job.write, job.plain, job.in_place)
     start, number = openmp[0], 0 if job.far else openmp[1]
     return kernel, (
         job.address, len(job.numbers), kernel.address, start, number, threads, 0, _pieces(job, threads),

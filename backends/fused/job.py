@@ -151,7 +151,8 @@ class Part(NamedTuple):
 class Job:
     """A job without addresses.  numbers: its bytes, and their address.  n_bytes: what is read and written.
 
-    plain: every row is read where it lies, and nothing of it is copied.  far: the tensors do not lie in a core's cache.
+    plain: every row is read where it lies, and nothing of it is copied.  in_place: it is written there, too.  far: the tensors
+    do not lie in a core's cache.
     stretches: of tokens, into which the work is best cut; 0 where that does not matter.
     """
 
@@ -159,6 +160,7 @@ class Job:
     read: str
     write: str
     plain: bool
+    in_place: bool
     far: bool
     numbers: npt.NDArray[np.int64]
     address: int
@@ -207,7 +209,7 @@ def job(plan: RotaryPlan, form: str, parts: tuple[Part, ...], reads: str, writes
     if makes:
         keep += put_angles(plan, numbers, plan.attention_factor)
     ways = ("scattered", "scattered") if scattered else (lanes.read, lanes.write)
-    return Job(form, *ways, plain, far, numbers, numbers.ctypes.data, n_bytes, stretches, tuple(keep))
+    return Job(form, *ways, plain, all(part.in_place for part in parts), far, numbers, numbers.ctypes.data, n_bytes, stretches, tuple(keep))
 
 
 def put_angles(plan: RotaryPlan, numbers: npt.NDArray[np.int64], factor: float) -> list[Any]:

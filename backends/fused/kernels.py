@@ -28,7 +28,7 @@ from . import vectors
 from .vectors import add_phase, claim, copy, cos_sin, fetch, floats, integers, invoke, invoke_number, invoke_team, turn
 
 WIDTH = 16  # pairs at a time: a cache line of float32
-AHEAD = 3072  # bytes before x is needed, it is asked for: processors do not foresee two lines of a row at once
+AHEAD = 2048  # bytes before x is needed, it is asked for: processors do not foresee two lines of a row at once
 CACHE_LINE = 64
 _SIGNATURE = types.void(types.CPointer(types.int64))
 
@@ -88,7 +88,7 @@ def taken(claims: Any, chunk: Any) -> Any:
 
 
 @cache
-def rotation(form: str, read: str, write: str, plain: bool) -> Kernel:  # noqa: PLR0915
+def rotation(form: str, read: str, write: str, plain: bool, in_place: bool) -> Kernel:  # noqa: PLR0915
     """Return the kernel for tensors of a storage format whose pairs are read and written in these ways.
 
     It computes R-2.1 for every row of a job's parts; the words are those of `job.Lanes`, `job.Job` and `vectors.turn`.
@@ -180,9 +180,11 @@ def rotation(form: str, read: str, write: str, plain: bool) -> Kernel:  # noqa: 
                     x = j[p + place.X] + i0 * x_step0 + i1 * x_step1 + i2 * x_step2 + begin * x_step
                     py = j[p + place.Y] + i0 * y_step0 + i1 * y_step1 + i2 * y_step2 + begin * y_step
 
-                    next_run = x_step2 + (soon - end + begin) * x_step
+                    to_next_x, to_next_y = x_step2 - (end - begin) * x_step, y_step2 - (end - begin) * y_step
                     for left in range(end - begin, 0, -1):
-                        px, ahead = x, soon * x_step if left > soon else next_run
+                        px, ahead, y_ahead = x, soon * x_step, soon * y_step
+                        if left <= soon:
+                            ahead, y_ahead = ahead + to_next_x, y_ahead + to_next_y
                         if not plain and copies:
                             for lane in range(lanes):
                                 copy(size, px + lane * x_lane, py + lane * y_lane)
@@ -198,8 +200,11 @@ def rotation(form: str, read: str, write: str, plain: bool) -> Kernel:  # noqa: 
                         x0, x1, y0, y1 = px + r0, px + r1, py + w0, py + w1
                         for k in range(0, most, broad):
                             i, o, t = k * next_in, k * next_out, k * wide
-                            fetch(x0 + i + ahead)
-                            fetch((x0 + CACHE_LINE if way_in == "steps" else x1) + i + ahead)
+                            fetch("read", x0 + i + ahead)
+                            fetch("read", (x0 + CACHE_LINE if way_in == "steps" else x1) + i + ahead)
+                            if not in_place:
+                                fetch("write", y0 + o + y_ahead)
+                                fetch("write", (y0 + CACHE_LINE if way_out == "steps" else y1) + o + y_ahead)
                             turn(form, broad, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
                         k = pairs if scattered else most
                         while k + width <= pairs:

@@ -105,18 +105,19 @@ def copy(_: Any, size: Any, source: Any, target: Any) -> Any:
     return types.void(size, types.int64, types.int64), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def fetch(_: Any, address: Any) -> Any:
-    """Ask for the cache line at an address, to be written soon; any address will do, and nothing is read."""
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def fetch(_: Any, purpose: Any, address: Any) -> Any:
+    """Ask for the cache line at an address, to "read" or to "write"; any address will do, and nothing happens to what is there."""
+    write = int(purpose.literal_value == "write")
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
         pointer, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [pointer, integer, integer, integer])
         function = b.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
-        b.call(function, [b.inttoptr(args[0], pointer), integer(1), integer(3), integer(1)])
+        b.call(function, [b.inttoptr(args[1], pointer), integer(write), integer(3), integer(1)])
         return context.get_dummy_value()
 
-    return types.void(types.int64), codegen
+    return types.void(purpose, types.int64), codegen
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
