@@ -271,6 +271,30 @@ def test_rotate_writes_where_it_is_told() -> None:
         assert torch.equal(same, wanted)
 
 
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_large_tensors_are_written_where_it_is_told(kernels: bool, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not kernels:
+        monkeypatch.setattr("ropecore.backends.fused.available", lambda form="float32": False)
+    for plan in (plan for name, plan in PLANS.items() if name != "xpos"):  # whose powers have an end
+        x = tensor(2, 40, 8192, 8, dtype=dtype)
+        tables, wanted = rope.cos_sin(plan, torch.arange(8192)), rope.apply(plan, x)
+        for out in (torch.empty_like(x), torch.empty(2, 8192, 40, 8, dtype=x.dtype).transpose(1, 2)):
+            version = out._version
+            assert rope.rotate(plan, x, *tables, out=out) is out
+            assert torch.equal(out, wanted)
+            assert out._version > version
+
+
+def test_an_output_is_seen_by_autograd() -> None:
+    x, tables = tensor(1, 2, 4, 8).requires_grad_(), rope.cos_sin(WHOLE, torch.arange(4))
+    out = rope.rotate(WHOLE, x, *tables, out=torch.empty(1, 2, 4, 8))
+    (gradient,) = torch.autograd.grad(out, x, torch.ones_like(out))
+    (wanted,) = torch.autograd.grad(rope.rotate(WHOLE, x, *tables), x, torch.ones_like(out))
+
+    assert torch.equal(gradient, wanted)
+
+
 def test_a_refused_call_in_place_has_changed_nothing() -> None:
     q, k = tensor(2, 3, 4, 8), tensor(2, 3, 4, 8)
     before = q.clone()

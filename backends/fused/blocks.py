@@ -3,21 +3,25 @@
 import math
 from collections.abc import Iterator
 from itertools import product
-from typing import Any
 
 
-def blocks(shape: tuple[int, ...], itemsize: int, limit: int) -> Iterator[tuple[slice, ...]]:
-    """Return indices that cut an array into pieces of at most `limit` bytes, or of one row where a row is larger."""
-    axis, inner = 0, itemsize * math.prod(shape[1:])  # bytes of one index along the axis that is cut
-    while inner > limit and axis < len(shape) - 2:
-        axis += 1
-        inner //= max(shape[axis], 1)
-    step = max(1, limit // max(inner, 1))
-    for outer in product(*map(range, shape[:axis])):
-        for start in range(0, shape[axis], step):
-            yield (*(slice(i, i + 1) for i in outer), slice(start, start + step))
+def blocks(shape: tuple[int, ...], itemsize: int, limit: int, table: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Return indices that cut an array into pieces of at most `limit` bytes, or of one row where a row is larger.
+
+    table: the shape of what broadcasts against the array.  A piece of it is an eighth of the limit at most.
+    """
+    steps, row = list(shape), itemsize * shape[-1]
+    for axis in (axis for axis in range(len(shape) - 1) if table[axis] != 1):
+        others = math.prod(step for other, step in enumerate(steps[:axis]) if table[other] != 1)
+        steps[axis] = max(1, min(steps[axis], limit // (8 * row * others)))
+    for axis in range(len(shape) - 1):
+        n_bytes = itemsize * math.prod(steps)
+        if n_bytes > limit:
+            steps[axis] = max(1, steps[axis] * limit // n_bytes)
+    for starts in product(*(range(0, n, step) for n, step in zip(shape[:-1], steps[:-1], strict=True))):
+        yield tuple(slice(start, start + step) for start, step in zip(starts, steps[:-1], strict=True))
 
 
-def part_of(table: Any, at: tuple[slice, ...]) -> Any:
-    """Return the part of a table that broadcasts against the same part of a tensor of as many dimensions."""
-    return table[tuple(i if n != 1 else slice(None) for i, n in zip(at, table.shape, strict=False))]
+def part_of(table: tuple[int, ...], at: tuple[slice, ...]) -> tuple[slice, ...]:
+    """Return where a table of this shape has the part that broadcasts against such a part of a tensor."""
+    return tuple(i if n != 1 else slice(None) for i, n in zip(at, table, strict=False))

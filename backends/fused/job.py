@@ -209,7 +209,18 @@ def job(plan: RotaryPlan, form: str, parts: tuple[Part, ...], reads: str, writes
     if makes:
         keep += put_angles(plan, numbers, plan.attention_factor)
     ways = ("scattered", "scattered") if scattered else (lanes.read, lanes.write)
-    return Job(form, *ways, plain, all(part.in_place for part in parts), far, numbers, numbers.ctypes.data, n_bytes, stretches, tuple(keep))
+    return Job(
+        form,
+        *ways,
+        plain,
+        all(part.in_place for part in parts),
+        far,
+        numbers,
+        numbers.ctypes.data,
+        n_bytes,
+        stretches,
+        tuple(keep),
+    )
 
 
 def put_angles(plan: RotaryPlan, numbers: npt.NDArray[np.int64], factor: float) -> list[Any]:

@@ -26,7 +26,7 @@ def rotate_in_blocks(
     if overlap or x.ndim < 2:
         ropecore.rotate(plan, x, cos, sin, inverse, transpose, y)
         return
-    for at in blocks(x.shape, x.itemsize, BLOCK_BYTES):
+    for at in blocks(x.shape, x.itemsize, BLOCK_BYTES, cos.shape):
         part = x[at]
         out = part if y is x else y[at]
-        ropecore.rotate(plan, part, part_of(cos, at), part_of(sin, at), inverse, transpose, out)
+        ropecore.rotate(plan, part, cos[part_of(cos.shape, at)], sin[part_of(sin.shape, at)], inverse, transpose, out)

@@ -22,7 +22,7 @@ from .constants import facts, may_keep, recording
 from .fast import apply_fast
 from .memory import check_writeable, same_memory, share_memory
 from .models import replace_rotary
-from .rotation import turn, turn_
+from .rotation import turn, turn_into
 
 __all__ = ["RotaryEmbedding", "apply", "apply_", "cos_sin", "replace_rotary", "rotate", "shift"]
 
@@ -69,13 +69,19 @@ class _Adapter(MutableAdapter[Tensor]):
         plan, tables = call.plan, (as_tensor("cos", cos), as_tensor("sin", sin))
         call.check_tables(tables[0].shape, tables[1].shape, x.shape, facts(plan)[0])
         reads, writes = ("out_lanes", "lanes") if inverse or transpose else ("lanes", "out_lanes")
-        if out is not None:
-            x = x if same_memory(x, out) else out.copy_(x)
+        if out is not None and same_memory(x, out):
+            x = out
+        elif out is not None and hasattr(x, "device_mesh"):  # whose shards are rotated where they lie
+            x = out.copy_(x)
+
+        sharded = hasattr(x, "device_mesh")
 
         def one(x: Tensor, *tables: Tensor) -> Tensor:
             cos, sin = _lined_up(call, x, *tables)
             cos, sin = turned_tables(plan, cos, sin, inverse, transpose)
-            return (turn if out is None else turn_)(x, cos, sin, plan, reads, writes)
+            if out is None:
+                return turn(x, cos, sin, plan, reads, writes)
+            return turn_into(x if sharded else out, x, cos, sin, plan, reads, writes)
 
         return _in_shards(call, "x", x, tables, one, out is not None, of_tables=True)
 
@@ -131,7 +137,8 @@ def _ready(call: Call, part: Part, in_place: bool) -> Callable[[], Tensor]:
 
     def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         cos, sin = _lined_up(call, x, cos, sin)
-        return (turn_ if in_place else turn)(x, cos, sin, plan, "lanes" if part.step else "out_lanes", "out_lanes")
+        lanes = "lanes" if part.step else "out_lanes", "out_lanes"
+        return turn_into(x, x, cos, sin, plan, *lanes) if in_place else turn(x, cos, sin, plan, *lanes)
 
     if not (part.positions is None and part.step and type(part.start) is int and may_keep(x)):
         columns = _columns(call, part)  # which no later call could know again

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..fused.blocks import blocks, part_of
 
-BLOCK_BYTES = 1 << 19  # of x; what is computed on the way is three times as large
+BLOCK_BYTES = 1 << 20  # of x, in the dtype that is computed in; what is computed on the way is as large
 
 Slices = tuple[slice, slice]
 
@@ -22,8 +22,8 @@ def turn_in_blocks(x: Tensor, y: Tensor, cos: Tensor, sin: Tensor, reads: Slices
         return _turn_whole_rows(x, y, cos, sin, reads, block)
     whole = 2 * cos.shape[-1] == x.shape[-1]
     work: Any = None
-    for at in blocks(tuple(x.shape), x.element_size(), BLOCK_BYTES):
-        source, target, c, s = x[at], y[at], part_of(cos, at), part_of(sin, at)
+    for at in blocks(tuple(x.shape), cos.element_size(), BLOCK_BYTES, tuple(cos.shape)):
+        source, target, c, s = x[at], y[at], cos[part_of(cos.shape, at)], sin[part_of(sin.shape, at)]
         first, second = source[..., reads[0]].to(cos.dtype), source[..., reads[1]].to(cos.dtype)
         if work is None or work.shape[1:] != first.shape:
             work = torch.empty((3, *first.shape), dtype=cos.dtype, device=x.device)
@@ -50,28 +50,31 @@ def _less(lanes: slice, start: int) -> slice:
 
 
 def _turn_whole_rows(x: Tensor, y: Tensor, cos: Tensor, sin: Tensor, lanes: Slices, block: slice) -> Tensor:
-    """Do it in four operations of whole rows: t = x sin and y = x cos for all lanes, then y[first] - t[second], y[second] + t[first]."""
-    both = [cos.new_empty((*cos.shape[:-1], x.shape[-1])) for _ in range(2)]
-    for table, wide in zip((cos, sin), both, strict=True):
-        wide[..., lanes[0]], wide[..., lanes[1]] = table, table
-    both = [wide[..., block] for wide in both]
+    """Do it in four operations of whole rows: t = x sin and y = x cos for all lanes, then y[first] - t[second], y[second] + t[first].
+
+    Another output is copied to first: a copy waits less for memory that is not in a cache than a product does.
+    """
     lanes = _less(lanes[0], block.start), _less(lanes[1], block.start)
+    cos, sin = _for_both_lanes(cos, lanes), _for_both_lanes(sin, lanes)
     product = turned = cos.new_empty(0)
-    for at in blocks(tuple(x.shape), x.element_size(), BLOCK_BYTES):
-        source, target, c, s = x[at], y[at], part_of(both[0], at), part_of(both[1], at)
-        if y is not x and block != slice(0, x.shape[-1]):
-            target.copy_(source)
-        source, target = source[..., block], target[..., block]
-        if product.shape != source.shape:
-            product, turned = (cos.new_empty(source.shape) for _ in range(2))
-        if x.dtype == cos.dtype:
-            turned = target
-        else:
-            source = turned.copy_(source)
-        torch.mul(source, s, out=product)
-        torch.mul(source, c, out=turned)
+    for at in blocks(tuple(x.shape), cos.element_size(), BLOCK_BYTES, tuple(cos.shape)):
+        part = part_of(cos.shape, at)
+        target = y[at] if y is x else y[at].copy_(x[at])
+        target = target[..., block]
+        if product.shape != target.shape:
+            product, turned = (cos.new_empty(target.shape) for _ in range(2))
+        turned = target if x.dtype == cos.dtype else turned.copy_(target)
+        torch.mul(turned, sin[part], out=product)
+        turned.mul_(cos[part])
         turned[..., lanes[0]].sub_(product[..., lanes[1]])
         turned[..., lanes[1]].add_(product[..., lanes[0]])
         if x.dtype != cos.dtype:
             target.copy_(turned)
     return y
+
+
+def _for_both_lanes(table: Tensor, lanes: Slices) -> Tensor:
+    """Return a table with each number in both lanes of its pair."""
+    wide = table.new_empty((*table.shape[:-1], 2 * table.shape[-1]))
+    wide[..., lanes[0]], wide[..., lanes[1]] = table, table
+    return wide

@@ -29,9 +29,9 @@ _FORMS = {
 
 
 def turned_fast(
-    x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str, in_place: bool = False
+    x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str, into: Tensor | None = None
 ) -> Tensor | None:
-    """Return x rotated by tables that broadcast against it, or None if nothing was done.
+    """Return x rotated by tables that broadcast against it, or None if nothing was done.  into: where to write it.
 
     reads, writes: "lanes" or "out_lanes" of the plan.  Left to torch's operations: graphs that are recorded,
     gradients that autograd must see, other devices and subclasses, and tables of another dtype than R-10.4 computes in.
@@ -39,18 +39,20 @@ def turned_fast(
     wide = torch.float64 if x.dtype is torch.float64 else torch.float32
     if not _plain_call(x, cos, sin) or not fused.available() or not cos.dtype is sin.dtype is wide:
         return None
-    y = x if in_place else torch.empty_like(x)
+    y = torch.empty_like(x) if into is None else into
+    if not _plain(y):
+        return None
     found = (_of(x), _of(y), _of(cos), _of(sin))
     if not fused.rotate(plan, _FORMS[x.dtype], [found], reads, writes, torch.get_num_threads()):
         return None
-    if in_place:
+    if into is not None:
         torch.autograd.graph.increment_version([y])  # as an operation of torch's own would
     return y
 
 
-def in_blocks(x: Tensor, cos: Tensor, sin: Tensor) -> bool:
+def in_blocks(x: Tensor, *others: Tensor) -> bool:
     """Return whether torch's operations had better run on pieces of x: an eager call on a large tensor of the host's."""
-    return _plain_call(x, cos, sin) and x.nbytes >= LARGE and x.ndim > 1
+    return _plain_call(x, *others) and x.nbytes >= LARGE and x.ndim > 1
 
 
 def _plain_call(*tensors: Tensor) -> bool:

@@ -48,14 +48,15 @@ def _without_autocast(function: F) -> F:
 
 
 @_without_autocast
-def turn_(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str) -> Tensor:
-    """Rotate x in place: both lanes of a pair are computed before either is written."""
-    if (done := turned_fast(x, cos, sin, plan, reads, writes, in_place=True)) is not None:
+def turn_into(y: Tensor, x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str) -> Tensor:
+    """Write x rotated to y, which is x or shares no memory with it: both lanes of a pair are computed before either is written."""
+    if (done := turned_fast(x, cos, sin, plan, reads, writes, y)) is not None:
         return done
+    if (regular := _regular(x, cos, sin, plan, reads, writes, y)) is not None:
+        return turn_in_blocks(x, y, cos, sin, *regular)
+    x = x if y is x else y.copy_(x)
     if (done := _by_device_kernel(x, cos, sin, plan, reads, writes, in_place=True)) is not None:
         return done
-    if (regular := _regular(x, cos, sin, plan, reads, writes)) is not None:
-        return turn_in_blocks(x, x, cos, sin, *regular)
     turned, lanes = _pairs(x, cos, sin, plan, reads), _lanes(plan, writes, x)
     x[..., lanes[0]], x[..., lanes[1]] = turned
     return x
@@ -115,9 +116,11 @@ def _by_device_kernel(x: Tensor, *arguments: Any, **how: Any) -> Tensor | None:
     return device_kernel(x, *arguments, **how)
 
 
-def _regular(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str) -> Any:
+def _regular(
+    x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str, y: Tensor | None = None
+) -> Any:
     """Return the lanes read and written, as pairs of slices, of a call that had better run on pieces of x; else None."""
-    if not in_blocks(x, cos, sin):
+    if not in_blocks(x, cos, sin, *(() if y is None else (y,))):
         return None
     found = regular_lanes(plan, reads), regular_lanes(plan, writes)
     return None if None in found or not plan.n_pairs else tuple(lanes[:2] for lanes in found if lanes)
