@@ -24,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     pairs = options.pairs or (QUICK_PAIRS if options.quick else PAIRS)
     if options.join:
         runs = [report.from_json(path.read_text()) for path in options.join]
-        results, about = [result for found, _ in runs for result in found], runs[-1][1]
+        found = {result.case.name: result for results, _ in runs for result in results}  # the last one of a name
+        order = [case.name for case in all_cases()]
+        results, about = sorted(found.values(), key=lambda result: order.index(result.case.name)), runs[-1][1]
     else:
         cases = [case for case in all_cases() if not options.cases or any(word in case.name for word in options.cases)]
         if not cases:

@@ -38,7 +38,8 @@ def _wanted() -> Iterator[Case]:
     yield Case("tables/jax", tables.jax_tables, 0.5)
     yield Case("jax/plus_one", libraries.jax_rotation(donated=False), 1.3)
     yield Case("training/float32", steps.training("float32"), 4, at_least=True)
-    yield Case("without_numba/transformers", prefill.transformers_against_plain, 8, at_least=True)
+    for what in ("output", "in_place"):
+        yield Case(f"without_numba/{what}", prefill.transformers_against_plain(what), 8, at_least=True)
     for length in LENGTHS:
         yield Case(f"length/{length}", prefill.in_place_against_mul("half_split", "float32", length), 1.3)
 
@@ -53,6 +54,8 @@ def _shown() -> Iterator[Case]:
     for length in (4096, 131072):
         for dtype in ("float32", "bfloat16"):
             yield Case(f"limits/{length}/{dtype}", prefill.memory(dtype, length))
+    for dtype in ("float32", "bfloat16"):
+        yield Case(f"limits/transformers/{dtype}", prefill.transformers_against_mul(dtype))
     for dtype in ("float32", "bfloat16"):
         yield Case(f"fresh/transformers_compiled/{dtype}", prefill.transformers_against("fresh", dtype, compiled=True))
         for batch in (1, 256):

@@ -112,15 +112,38 @@ def without_kernels() -> Iterator[None]:
         fused.available = before
 
 
-def transformers_against_plain(tokens: int) -> Pair:
-    """transformers eager against ropecore without its kernels, into memory that is there already: in place."""
-    pair = transformers_against("in_place", "float32")(tokens)
+def transformers_against_plain(what: str) -> Callable[[int], Pair]:
+    """transformers eager against ropecore without its kernels, in place or into an output; both have their tables at hand."""
 
-    def ours() -> None:
-        with without_kernels():
-            pair.call_b()
+    def make(tokens: int) -> Pair:
+        theirs, rope, torch, plan = peers.transformers_rotary(), torch_adapter(), torch_library(), plan_of("half_split")
+        (q, k), wide = q_and_k(tokens, "float32"), hf_tables(tokens, "float32")
+        cos, sin = rope.cos_sin(plan, torch.arange(tokens))
+        outputs = (q, k) if what == "in_place" else (torch.empty_like(q), torch.empty_like(k))
 
-    return Pair(pair.a, "ropecore without Numba", pair.call_a, ours)
+        def ours() -> Any:
+            with without_kernels():
+                return [rope.rotate(plan, x, cos, sin, out=out) for x, out in zip((q, k), outputs, strict=True)]
+
+        def check() -> None:
+            before = floats(*theirs(q, k, *wide))
+            close(floats(*ours()), before, WITHIN["float32"])
+
+        return Pair(
+            "transformers eager", f"ropecore without Numba, {what}", lambda: theirs(q, k, *wide), ours, check
+        )  # fmt: skip
+
+    return make
+
+
+def transformers_against_mul(dtype: str) -> Callable[[int], Pair]:
+    """transformers eager against mul_(1): what memory would allow to one that follows transformers, which empties the caches."""
+
+    def make(tokens: int) -> Pair:
+        theirs, (q, k), tables = peers.transformers_rotary(), q_and_k(tokens, dtype), hf_tables(tokens, dtype)
+        return Pair("transformers eager", "mul_(1)", lambda: theirs(q, k, *tables), lambda: (q.mul_(1), k.mul_(1)))
+
+    return make
 
 
 def memory(dtype: str, length: int) -> Callable[[int], Pair]:
