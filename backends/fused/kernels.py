@@ -30,6 +30,7 @@ from .vectors import add_phase, claim, copy, cos_sin, fetch, floats, integers, i
 WIDTH = 16  # pairs at a time: a cache line of float32
 AHEAD = 2048  # bytes before x is needed, it is asked for: processors do not foresee two lines of a row at once
 CACHE_LINE = 64
+ROWS = 32  # of a table, made together: they stay in the first cache
 _SIGNATURE = types.void(types.CPointer(types.int64))
 
 
@@ -49,28 +50,34 @@ def address_of(array: Any) -> Any:
 
 
 @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
-def make_row(
-    positions: Any, start: Any, t: Any, count: Any, axes: Any, n: Any,
-    high: Any, low: Any, phases: Any, cos: Any, sin: Any, factor: Any,
+def make_rows(
+    positions: Any, start: Any, first: Any, last: Any, step: Any, count: Any, axes: Any, n: Any,
+    high: Any, low: Any, cos: Any, sin: Any, factor: Any, zeros: Any,
 ) -> None:  # fmt: skip
-    """Write the float32 cos and sin of position t: that of each axis in `positions`, or start + t where it is 0.  R-10.2"""
-    phase = address_of(phases)
-    phases[:] = 0
-    for a in range(axes):
-        p = np.int32(integers(positions)[a * count + t] if positions else start + t)
-        at, k = 4 * n * a, 0
-        while k + WIDTH <= n:
-            add_phase(WIDTH, p, high + at + 4 * k, low + at + 4 * k, phase + 4 * k)
-            k += WIDTH
-        while k < n:
-            add_phase(1, p, high + at + 4 * k, low + at + 4 * k, phase + 4 * k)
-            k += 1
+    """Write the float32 cos and sin of positions first, first + step, .. before last, n numbers each.  R-10.2
+
+    Position t is that of each axis in `positions`, or start + t where it is 0.  zeros: the address of n zeros.  Phases come
+    first, where cos is written afterwards: two short loops keep a processor busier than one long one.
+    """
+    size = 0
+    for t in range(first, last, step):
+        for a in range(axes):
+            p = np.int32(integers(positions)[a * count + t] if positions else start + t)
+            at, to, k = 4 * n * a, cos + 4 * size, 0
+            before = to if a else zeros
+            while k + WIDTH <= n:
+                add_phase(WIDTH, p, high + at + 4 * k, low + at + 4 * k, before + 4 * k, to + 4 * k)
+                k += WIDTH
+            while k < n:
+                add_phase(1, p, high + at + 4 * k, low + at + 4 * k, before + 4 * k, to + 4 * k)
+                k += 1
+        size += n
     k = 0
-    while k + WIDTH <= n:
-        cos_sin(WIDTH, phase + 4 * k, cos + 4 * k, sin + 4 * k, factor)
+    while k + WIDTH <= size:
+        cos_sin(WIDTH, cos + 4 * k, cos + 4 * k, sin + 4 * k, factor)
         k += WIDTH
-    while k < n:
-        cos_sin(1, phase + 4 * k, cos + 4 * k, sin + 4 * k, factor)
+    while k < size:
+        cos_sin(1, cos + 4 * k, cos + 4 * k, sin + 4 * k, factor)
         k += 1
 
 
@@ -112,7 +119,8 @@ def rotation(form: str, read: str, write: str, plain: bool, in_place: bool) -> K
             if j[p + place.TABLE_STEP + j[p + place.TOKENS]]:
                 longest = max(longest, j[p + place.BLOCK])
         rows = np.empty(2 * longest * j[place.HEADER + place.PAIRS] if makes else 0, np.float32)
-        phases = np.empty(max(j[place.HEADER + place.PAIRS], 1) if makes else 0, np.uint32)
+        zeros = np.zeros(max(j[place.HEADER + place.PAIRS], 1) if makes else 0, np.uint32)
+        all_cos = 4 * longest * j[place.HEADER + place.PAIRS]
         made, made_step, made_end = -1, -1, -1  # which rows are in `rows`
         for after in range(chunks):
             chunk = (begins + after) % chunks
@@ -165,16 +173,14 @@ def rotation(form: str, read: str, write: str, plain: bool, in_place: bool) -> K
                         at -= inside * along
                         last = at + (min(block, n_tokens - first) * along if along else 1)
                         if at != made or along != made_step or last != made_end:
-                            made, made_step, made_end, row = at, along, last, address_of(rows)
-                            for t in range(at, last, along if along else 1):
-                                make_row(
-                                    positions, start, t, count, axes, pairs, high, low, phases,
-                                    row, row + 4 * pairs, factor,
-                                )  # fmt: skip
-                                row += 8 * pairs
-                        pc = address_of(rows) + (inside * 8 * pairs if along else 0)
-                        ps = pc + 4 * pairs
-                        next_row = 8 * pairs if t_step else 0
+                            made, made_step, made_end = at, along, last
+                            make_rows(
+                                positions, start, at, last, along if along else 1, count, axes, pairs, high, low,
+                                address_of(rows), address_of(rows) + all_cos, factor, address_of(zeros),
+                            )  # fmt: skip
+                        pc = address_of(rows) + (inside * 4 * pairs if along else 0)
+                        ps = pc + all_cos
+                        next_row = 4 * pairs if t_step else 0
                     else:
                         pc, ps, next_row = j[p + place.COS] + at, j[p + place.SIN] + at, t_step
                     x = j[p + place.X] + i0 * x_step0 + i1 * x_step1 + i2 * x_step2 + begin * x_step
@@ -228,7 +234,7 @@ def rotation(form: str, read: str, write: str, plain: bool, in_place: bool) -> K
 def tables() -> Kernel:
     """Return the kernel that makes float32 cos and sin from integer positions, with the bits of R-10.2.
 
-    The job's part tells where they go, (count, pairs) each; their positions are those of `make_row`.
+    The job's part tells where they go, (count, pairs) each; their positions are those of `make_rows`.
     """
 
     def work(job: Any) -> None:
@@ -236,15 +242,16 @@ def tables() -> Kernel:
         claims, chunks, begins, count = address_of(j), j[place.CHUNKS], first_chunk(j), j[place.COUNT]
         n, factor = j[place.HEADER + place.PAIRS], floats(address_of(j) + 8 * place.FACTOR)[0]
         cos, sin = j[place.HEADER + place.COS], j[place.HEADER + place.SIN]
-        phases = np.empty(max(n, 1), np.uint32)
+        zeros = np.zeros(max(n, 1), np.uint32)
         for after in range(chunks):
             chunk = (begins + after) % chunks
             if taken(claims, chunk):
                 continue
-            for t in range(count * chunk // chunks, count * (chunk + 1) // chunks):
-                make_row(
-                    j[place.POSITIONS], j[place.START], t, count, j[place.AXES], n, j[place.HIGH], j[place.LOW],
-                    phases, cos + 4 * n * t, sin + 4 * n * t, factor,
+            end = count * (chunk + 1) // chunks
+            for t in range(count * chunk // chunks, end, ROWS):
+                make_rows(
+                    j[place.POSITIONS], j[place.START], t, min(t + ROWS, end), 1, count, j[place.AXES], n,
+                    j[place.HIGH], j[place.LOW], cos + 4 * n * t, sin + 4 * n * t, factor, address_of(zeros),
                 )  # fmt: skip
 
     return _compiled(work)

@@ -121,10 +121,10 @@ def fetch(_: Any, purpose: Any, address: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def add_phase(_: Any, width: Any, p: Any, high: Any, low: Any, phase: Any) -> Any:
+def add_phase(_: Any, width: Any, p: Any, high: Any, low: Any, before: Any, after: Any) -> Any:
     """Add to `width` phases in 2^-32 turns those of a position: p high + floor(p low / 2^32), modulo 2^32.
 
-    p: an int32.  high, low, phase: addresses of uint32.  The formula is that of `precision.wrapping_phase_32`.  Rule R-10.2.
+    p: an int32.  high, low, before, after: addresses of uint32.  The formula is that of `precision.wrapping_phase_32`.  Rule R-10.2.
     """
     n = width.literal_value
 
@@ -134,10 +134,10 @@ def add_phase(_: Any, width: Any, p: Any, high: Any, low: Any, phase: Any) -> An
         above = b.lshr(b.mul(b.zext(p, wide), b.zext(low, wide)), ir.Constant(wide, [32] * n))
         negative = b.and_(b.ashr(p, _all(n, 31)), low)  # the bits of a negative p stand for p + 2^32
         turned = b.sub(b.add(b.mul(p, high), b.trunc(above, p.type)), negative)
-        _store(b, b.add(_load(b, args[4], _INT32, n), turned), args[4])
+        _store(b, b.add(_load(b, args[4], _INT32, n), turned), args[5])
         return context.get_dummy_value()
 
-    return types.void(width, types.int32, *[types.int64] * 3), codegen
+    return types.void(width, types.int32, *[types.int64] * 4), codegen
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
