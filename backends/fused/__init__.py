@@ -28,7 +28,7 @@ TABLE_COST = 32  # one cos and one sin take as long as moving that many bytes
 FORMATS = ("float16", "bfloat16", "float32", "float64")
 
 
-_REQUEST = struct.Struct("19q")
+_REQUEST = struct.Struct("20q")
 
 
 @lru_cache(maxsize=8)
@@ -101,25 +101,23 @@ def _ready(job: Job, threads: int, openmp: tuple[int, int]) -> tuple[Any, tuple[
     """
     kernel = _kernels().rotation(job.form, job.read, job.write, job.plain, job.in_place)
     start, number = openmp[0], 0 if job.far else openmp[1]
-    return kernel, (
-        job.address, len(job.numbers), kernel.address, start, number, threads, 0, _pieces(job, threads),
-    )  # fmt: skip
-
-
-def _pieces(job: Job, threads: int) -> int:
-    """Return how many chunks a job is cut into: whole stretches of tokens if they suit, as no two chunks then make the same rows."""
-    whole = job.stretches % threads == 0 or job.stretches >= 4 * threads
-    return min(job.stretches, MOST_CHUNKS) if job.stretches and whole else team.chunks(job.n_bytes, threads)
+    chunks, pieces = team.chunks(job.n_bytes, threads), job.stretches
+    if pieces and (pieces % threads == 0 or pieces >= 4 * threads):  # whole stretches of tokens: each row is made once
+        chunks = min(pieces, MOST_CHUNKS if job.far else chunks)
+    else:
+        pieces = chunks
+    words = job.address, len(job.numbers), kernel.address, start, number, threads, 0, chunks, pieces
+    return kernel, words
 
 
 def _run(kernel: Any, words: tuple[int, ...], rest: tuple[int, ...]) -> bool:
     """Run a kernel on a copy of a job, filled in: the words are those of `kernels.launch`, the rest from FIRST on."""
-    template, length, code, start, _, threads, _, pieces = words
+    template, length, code, start, _, threads, _, *cut = words
     if threads == 1 or start:
         return bool(_launch()(_REQUEST.pack(*words, *rest)) == 1)
     job = (ctypes.c_int64 * length)()
     address = ctypes.addressof(job)
-    if not _launch()(_REQUEST.pack(template, length, code, 0, 0, 1, address, pieces, *rest)):
+    if not _launch()(_REQUEST.pack(template, length, code, 0, 0, 1, address, *cut, *rest)):
         return False
     team.with_pool(kernel.call, address, threads)
     return True
@@ -168,8 +166,8 @@ def fill(
     n_bytes = TABLE_COST * count * plan.n_pairs
     threads = team.size(n_bytes, threads)
     start, number = team.openmp() if threads > 1 else (0, 0)
-    kernel, pieces = _kernels().tables(), team.chunks(n_bytes, threads)
-    words = template.ctypes.data, len(template), kernel.address, start, number, threads, 0, pieces
+    kernel, chunks = _kernels().tables(), team.chunks(n_bytes, threads)
+    words = template.ctypes.data, len(template), kernel.address, start, number, threads, 0, chunks, chunks
     return _run(kernel, words, (0, positions, count, 0, 0, cos, sin, 0, 0, 0, 0))
 
 

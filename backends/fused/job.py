@@ -26,7 +26,8 @@ SHARES = 8  # at least, of the tokens: with fewer, there is no work for all thre
 SHORTEST = 16  # rows that lie together, token after token
 
 # A job's places.  First a bit for each chunk that is taken, alone on two cache lines: every thread writes to them.
-CLAIMS, CHUNKS, PARTS, THREADS, NUMBER, HEADER = 0, 16, 17, 18, 19, 32
+# A chunk is what a thread takes at a time; it is walked in pieces, first of q and then of k.
+CLAIMS, CHUNKS, PARTS, THREADS, NUMBER, PIECES, HEADER = 0, 16, 17, 18, 19, 28, 32
 MOST_CHUNKS = 64 * CHUNKS
 MAKES, POSITIONS, START, COUNT, AXES, HIGH, LOW, FACTOR = range(20, 28)  # of a job that makes its rows of cos and sin
 X, Y, COS, SIN, UNITS, BLOCK, TOKENS = range(7)

@@ -108,7 +108,7 @@ def rotation(form: str, read: str, write: str, plain: bool, in_place: bool) -> K
 
     def work(job: Any) -> None:  # noqa: PLR0915  # one piece: a call would cost more than a row
         j = carray(job, (place.HEADER + 2 * place.PART,))
-        claims, chunks, begins = address_of(j), j[place.CHUNKS], first_chunk(j)
+        claims, chunks, pieces, begins = address_of(j), j[place.CHUNKS], j[place.PIECES], first_chunk(j)
         bounced = np.empty(size * max(j[place.HEADER + place.LANES], 1), np.uint8)
         makes, positions, start, count = j[place.MAKES], j[place.POSITIONS], j[place.START], j[place.COUNT]
         axes, high, low = j[place.AXES], j[place.HIGH], j[place.LOW]
@@ -126,106 +126,107 @@ def rotation(form: str, read: str, write: str, plain: bool, in_place: bool) -> K
             chunk = (begins + after) % chunks
             if taken(claims, chunk):
                 continue
-            for part in range(j[place.PARTS]):  # a chunk holds the same share of q and of k: all weigh the same
-                p = place.HEADER + part * place.PART
-                units, block, tokens = j[p + place.UNITS], j[p + place.BLOCK], j[p + place.TOKENS]
-                s = p + place.SIZE
-                n0, n1, n2, n3 = j[s], j[s + 1], j[s + 2], j[s + 3]
-                s = p + place.X_STEP
-                x_step0, x_step1, x_step2, x_step = j[s], j[s + 1], j[s + 2], j[s + 3]
-                s = p + place.Y_STEP
-                y_step0, y_step1, y_step2, y_step = j[s], j[s + 1], j[s + 2], j[s + 3]
-                s = p + place.TABLE_STEP
-                t_step0, t_step1, t_step2, t_step = j[s], j[s + 1], j[s + 2], j[s + 3]
-                pairs, lanes, x_lane, y_lane = (
-                    j[p + place.PAIRS],
-                    j[p + place.LANES],
-                    j[p + place.X_LANE],
-                    j[p + place.Y_LANE],
-                )
-                r0, r1, w0, w1 = j[p + place.READ_0], j[p + place.READ_1], j[p + place.WRITE_0], j[p + place.WRITE_1]
-                copies, bounces = j[p + place.COPIES], j[p + place.BOUNCES]
-                length0 = block if tokens == 0 else n0
-                length1 = block if tokens == 1 else n1
-                length2 = block if tokens == 2 else n2
-                soon, most = max(AHEAD // (lanes * size), 1), 0 if scattered else pairs // broad * broad
-                n_tokens, along = j[p + place.SIZE + tokens], j[p + place.TABLE_STEP + tokens]
+            for piece in range(pieces * chunk // chunks, pieces * (chunk + 1) // chunks):
+                for part in range(j[place.PARTS]):  # a piece holds the same share of q and of k: all weigh the same
+                    p = place.HEADER + part * place.PART
+                    units, block, tokens = j[p + place.UNITS], j[p + place.BLOCK], j[p + place.TOKENS]
+                    s = p + place.SIZE
+                    n0, n1, n2, n3 = j[s], j[s + 1], j[s + 2], j[s + 3]
+                    s = p + place.X_STEP
+                    x_step0, x_step1, x_step2, x_step = j[s], j[s + 1], j[s + 2], j[s + 3]
+                    s = p + place.Y_STEP
+                    y_step0, y_step1, y_step2, y_step = j[s], j[s + 1], j[s + 2], j[s + 3]
+                    s = p + place.TABLE_STEP
+                    t_step0, t_step1, t_step2, t_step = j[s], j[s + 1], j[s + 2], j[s + 3]
+                    pairs, lanes, x_lane, y_lane = (
+                        j[p + place.PAIRS],
+                        j[p + place.LANES],
+                        j[p + place.X_LANE],
+                        j[p + place.Y_LANE],
+                    )
+                    r0, r1, w0, w1 = j[p + place.READ_0], j[p + place.READ_1], j[p + place.WRITE_0], j[p + place.WRITE_1]
+                    copies, bounces = j[p + place.COPIES], j[p + place.BOUNCES]
+                    length0 = block if tokens == 0 else n0
+                    length1 = block if tokens == 1 else n1
+                    length2 = block if tokens == 2 else n2
+                    soon, most = max(AHEAD // (lanes * size), 1), 0 if scattered else pairs // broad * broad
+                    n_tokens, along = j[p + place.SIZE + tokens], j[p + place.TABLE_STEP + tokens]
 
-                for number in range(units * chunk // chunks, units * (chunk + 1) // chunks):
-                    # the block of tokens and the place in the three outer loops of this unit
-                    unit = number
-                    i2, unit = unit % length2, unit // length2
-                    i1, unit = unit % length1, unit // length1
-                    i0, unit = unit % length0, unit // length0
-                    first, inside, begin, end = unit * block, 0, 0, n3
-                    if tokens == 0:
-                        i0, inside = i0 + first, i0
-                    elif tokens == 1:
-                        i1, inside = i1 + first, i1
-                    elif tokens == 2:
-                        i2, inside = i2 + first, i2
-                    else:
-                        begin, end = first, min(first + block, n3)
-                    if i0 >= n0 or i1 >= n1 or i2 >= n2:  # beyond the end of the last block
-                        continue
-                    at = i0 * t_step0 + i1 * t_step1 + i2 * t_step2 + begin * t_step
-                    if makes:
-                        at -= inside * along
-                        last = at + (min(block, n_tokens - first) * along if along else 1)
-                        if at != made or along != made_step or last != made_end:
-                            made, made_step, made_end = at, along, last
-                            make_rows(
-                                positions, start, at, last, along if along else 1, count, axes, pairs, high, low,
-                                address_of(rows), address_of(rows) + all_cos, factor, address_of(zeros),
-                            )  # fmt: skip
-                        pc = address_of(rows) + (inside * 4 * pairs if along else 0)
-                        ps = pc + all_cos
-                        next_row = 4 * pairs if t_step else 0
-                    else:
-                        pc, ps, next_row = j[p + place.COS] + at, j[p + place.SIN] + at, t_step
-                    x = j[p + place.X] + i0 * x_step0 + i1 * x_step1 + i2 * x_step2 + begin * x_step
-                    py = j[p + place.Y] + i0 * y_step0 + i1 * y_step1 + i2 * y_step2 + begin * y_step
+                    for number in range(units * piece // pieces, units * (piece + 1) // pieces):
+                        # the block of tokens and the place in the three outer loops of this unit
+                        unit = number
+                        i2, unit = unit % length2, unit // length2
+                        i1, unit = unit % length1, unit // length1
+                        i0, unit = unit % length0, unit // length0
+                        first, inside, begin, end = unit * block, 0, 0, n3
+                        if tokens == 0:
+                            i0, inside = i0 + first, i0
+                        elif tokens == 1:
+                            i1, inside = i1 + first, i1
+                        elif tokens == 2:
+                            i2, inside = i2 + first, i2
+                        else:
+                            begin, end = first, min(first + block, n3)
+                        if i0 >= n0 or i1 >= n1 or i2 >= n2:  # beyond the end of the last block
+                            continue
+                        at = i0 * t_step0 + i1 * t_step1 + i2 * t_step2 + begin * t_step
+                        if makes:
+                            at -= inside * along
+                            last = at + (min(block, n_tokens - first) * along if along else 1)
+                            if at != made or along != made_step or last != made_end:
+                                made, made_step, made_end = at, along, last
+                                make_rows(
+                                    positions, start, at, last, along if along else 1, count, axes, pairs, high, low,
+                                    address_of(rows), address_of(rows) + all_cos, factor, address_of(zeros),
+                                )  # fmt: skip
+                            pc = address_of(rows) + (inside * 4 * pairs if along else 0)
+                            ps = pc + all_cos
+                            next_row = 4 * pairs if t_step else 0
+                        else:
+                            pc, ps, next_row = j[p + place.COS] + at, j[p + place.SIN] + at, t_step
+                        x = j[p + place.X] + i0 * x_step0 + i1 * x_step1 + i2 * x_step2 + begin * x_step
+                        py = j[p + place.Y] + i0 * y_step0 + i1 * y_step1 + i2 * y_step2 + begin * y_step
 
-                    to_next_x, to_next_y = x_step2 - (end - begin) * x_step, y_step2 - (end - begin) * y_step
-                    for left in range(end - begin, 0, -1):
-                        px, ahead, y_ahead = x, soon * x_step, soon * y_step
-                        if left <= soon:
-                            ahead, y_ahead = ahead + to_next_x, y_ahead + to_next_y
-                        if not plain and copies:
-                            for lane in range(lanes):
-                                copy(size, px + lane * x_lane, py + lane * y_lane)
-                        if not plain and bounces:  # in place, and a lane may be written before its pair reads it
-                            for lane in range(lanes):
-                                copy(size, px + lane * x_lane, address_of(bounced) + lane * size)
-                            px, ahead = address_of(bounced), 0
-                        if scattered:
-                            for k in range(pairs):
-                                x0, x1 = px + integers(r0)[k], px + integers(r1)[k]
-                                y0, y1 = py + integers(w0)[k], py + integers(w1)[k]
-                                turn(form, 1, way_in, way_out, x0, x1, y0, y1, pc + wide * k, ps + wide * k)
-                        x0, x1, y0, y1 = px + r0, px + r1, py + w0, py + w1
-                        for k in range(0, most, broad):
-                            i, o, t = k * next_in, k * next_out, k * wide
-                            fetch("read", x0 + i + ahead)
-                            fetch("read", (x0 + CACHE_LINE if way_in == "steps" else x1) + i + ahead)
-                            if not in_place:
-                                fetch("write", y0 + o + y_ahead)
-                                fetch("write", (y0 + CACHE_LINE if way_out == "steps" else y1) + o + y_ahead)
-                            turn(form, broad, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
-                        k = pairs if scattered else most
-                        while k + width <= pairs:
-                            i, o, t = k * next_in, k * next_out, k * wide
-                            turn(form, width, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
-                            k += width
-                        while k + narrow <= pairs:
-                            i, o, t = k * next_in, k * next_out, k * wide
-                            turn(form, narrow, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
-                            k += narrow
-                        while k < pairs:
-                            i, o, t = k * next_in, k * next_out, k * wide
-                            turn(form, 1, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
-                            k += 1
-                        x, py, pc, ps = x + x_step, py + y_step, pc + next_row, ps + next_row
+                        to_next_x, to_next_y = x_step2 - (end - begin) * x_step, y_step2 - (end - begin) * y_step
+                        for left in range(end - begin, 0, -1):
+                            px, ahead, y_ahead = x, soon * x_step, soon * y_step
+                            if left <= soon:
+                                ahead, y_ahead = ahead + to_next_x, y_ahead + to_next_y
+                            if not plain and copies:
+                                for lane in range(lanes):
+                                    copy(size, px + lane * x_lane, py + lane * y_lane)
+                            if not plain and bounces:  # in place, and a lane may be written before its pair reads it
+                                for lane in range(lanes):
+                                    copy(size, px + lane * x_lane, address_of(bounced) + lane * size)
+                                px, ahead = address_of(bounced), 0
+                            if scattered:
+                                for k in range(pairs):
+                                    x0, x1 = px + integers(r0)[k], px + integers(r1)[k]
+                                    y0, y1 = py + integers(w0)[k], py + integers(w1)[k]
+                                    turn(form, 1, way_in, way_out, x0, x1, y0, y1, pc + wide * k, ps + wide * k)
+                            x0, x1, y0, y1 = px + r0, px + r1, py + w0, py + w1
+                            for k in range(0, most, broad):
+                                i, o, t = k * next_in, k * next_out, k * wide
+                                fetch("read", x0 + i + ahead)
+                                fetch("read", (x0 + CACHE_LINE if way_in == "steps" else x1) + i + ahead)
+                                if not in_place:
+                                    fetch("write", y0 + o + y_ahead)
+                                    fetch("write", (y0 + CACHE_LINE if way_out == "steps" else y1) + o + y_ahead)
+                                turn(form, broad, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
+                            k = pairs if scattered else most
+                            while k + width <= pairs:
+                                i, o, t = k * next_in, k * next_out, k * wide
+                                turn(form, width, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
+                                k += width
+                            while k + narrow <= pairs:
+                                i, o, t = k * next_in, k * next_out, k * wide
+                                turn(form, narrow, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
+                                k += narrow
+                            while k < pairs:
+                                i, o, t = k * next_in, k * next_out, k * wide
+                                turn(form, 1, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
+                                k += 1
+                            x, py, pc, ps = x + x_step, py + y_step, pc + next_row, ps + next_row
 
     return _compiled(work)
 
@@ -259,7 +260,7 @@ def tables() -> Kernel:
 
 # What a launch is given: where the job lies that it copies and fills in, the code that runs it, what starts a team and tells
 # a thread its number, and how many run it
-TEMPLATE, LENGTH, CODE, TEAM, NUMBER, THREADS, OUT, PIECES, FIRST, IDS, N_IDS, PLACES = range(12)
+TEMPLATE, LENGTH, CODE, TEAM, NUMBER, THREADS, OUT, CHUNKS, PIECES, FIRST, IDS, N_IDS, PLACES = range(13)
 REQUEST = PLACES + 8
 REACH = (1 << 31) - 1
 
@@ -287,7 +288,8 @@ def launch() -> Kernel:
             if wrong:
                 return 0
         j[place.THREADS], j[place.NUMBER] = r[THREADS], r[NUMBER]
-        j[place.CHUNKS], j[place.POSITIONS], j[place.START], j[place.COUNT] = r[PIECES], r[IDS], r[FIRST], r[N_IDS]
+        j[place.CHUNKS], j[place.PIECES] = r[CHUNKS], r[PIECES]
+        j[place.POSITIONS], j[place.START], j[place.COUNT] = r[IDS], r[FIRST], r[N_IDS]
         at = PLACES
         for p in range(place.HEADER, length, place.PART):
             for i in (place.X, place.Y, place.COS, place.SIN):
