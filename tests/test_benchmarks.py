@@ -66,7 +66,7 @@ def test_a_quick_run(tmp_path: Path) -> None:
     words = ["in_place/mul/half_split", "numpy/naive", "training/float32", "limits"]
     assert main(["--quick", *words, "--json", str(tmp_path / "r.json"), "--markdown", str(tmp_path / "r.md")]) == 0
     found = json.loads((tmp_path / "r.json").read_text())["results"]
-    assert len(found) == 10
+    assert len(found) == 12
     assert not [each for each in found if "left_out" in each]
 
 
