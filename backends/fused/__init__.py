@@ -28,7 +28,10 @@ TABLE_COST = 32  # one cos and one sin take as long as moving that many bytes
 FORMATS = ("float16", "bfloat16", "float32", "float64")
 
 
-_REQUEST = struct.Struct("20q")
+_WORDS, _REST = (
+    struct.Struct("9q"),
+    struct.Struct("11q"),
+)  # of a request: what all launches of a job have in common, the rest
 
 
 @lru_cache(maxsize=8)
@@ -89,12 +92,12 @@ def run(
     """
     threads = team.size(job.n_bytes, threads)
     kernel, words = _ready(job, threads, team.openmp() if threads > 1 else (0, 0))
-    return _run(kernel, words, (first, ids, n_ids, *addresses))
+    return _run(kernel, words, _REST.pack(first, ids, n_ids, *addresses))
 
 
 @lru_cache(maxsize=4096)
-def _ready(job: Job, threads: int, openmp: tuple[int, int]) -> tuple[Any, tuple[int, ...]]:
-    """Return a job's kernel, and what all its launches have in common.
+def _ready(job: Job, threads: int, openmp: tuple[int, int]) -> tuple[Any, bytes]:
+    """Return a job's kernel, and the words that all its launches have in common.
 
     In small work each thread begins with the chunks of its last call, parts of which lie in its cache; in large work all take
     the next chunk, so that they work on memory side by side.
@@ -107,17 +110,20 @@ def _ready(job: Job, threads: int, openmp: tuple[int, int]) -> tuple[Any, tuple[
     else:
         pieces = chunks
     words = job.address, len(job.numbers), kernel.address, start, number, threads, 0, chunks, pieces
-    return kernel, words
+    return kernel if threads > 1 and not start else None, _WORDS.pack(*words)
 
 
-def _run(kernel: Any, words: tuple[int, ...], rest: tuple[int, ...]) -> bool:
-    """Run a kernel on a copy of a job, filled in: the words are those of `kernels.launch`, the rest from FIRST on."""
-    template, length, code, start, _, threads, _, *cut = words
-    if threads == 1 or start:
-        return bool(_launch()(_REQUEST.pack(*words, *rest)) == 1)
+def _run(kernel: Any, words: bytes, rest: bytes) -> bool:
+    """Run a job on a copy, filled in: the words are those of `kernels.launch`, the rest from FIRST on.
+
+    kernel: None, or what Python's own threads shall run, where there is no OpenMP runtime.
+    """
+    if kernel is None:
+        return bool(_launch()(words + rest) == 1)
+    template, length, code, _, _, threads, _, *cut = _WORDS.unpack(words)
     job = (ctypes.c_int64 * length)()
     address = ctypes.addressof(job)
-    if not _launch()(_REQUEST.pack(template, length, code, 0, 0, 1, address, *cut, *rest)):
+    if not _launch()(_WORDS.pack(template, length, code, 0, 0, 1, address, *cut) + rest):
         return False
     team.with_pool(kernel.call, address, threads)
     return True
@@ -168,7 +174,8 @@ def fill(
     start, number = team.openmp() if threads > 1 else (0, 0)
     kernel, chunks = _kernels().tables(), team.chunks(n_bytes, threads)
     words = template.ctypes.data, len(template), kernel.address, start, number, threads, 0, chunks, chunks
-    return _run(kernel, words, (0, positions, count, 0, 0, cos, sin, 0, 0, 0, 0))
+    rest = _REST.pack(0, positions, count, 0, 0, cos, sin, 0, 0, 0, 0)
+    return _run(kernel if threads > 1 and not start else None, _WORDS.pack(*words), rest)
 
 
 @lru_cache(maxsize=512)

@@ -144,7 +144,12 @@ def rotation(form: str, read: str, write: str, plain: bool, in_place: bool) -> K
                         j[p + place.X_LANE],
                         j[p + place.Y_LANE],
                     )
-                    r0, r1, w0, w1 = j[p + place.READ_0], j[p + place.READ_1], j[p + place.WRITE_0], j[p + place.WRITE_1]
+                    r0, r1, w0, w1 = (
+                        j[p + place.READ_0],
+                        j[p + place.READ_1],
+                        j[p + place.WRITE_0],
+                        j[p + place.WRITE_1],
+                    )
                     copies, bounces = j[p + place.COPIES], j[p + place.BOUNCES]
                     length0 = block if tokens == 0 else n0
                     length1 = block if tokens == 1 else n1

@@ -50,8 +50,7 @@ class _Adapter(MutableAdapter[Tensor]):
     def same_memory(self, a: Tensor, b: Tensor) -> bool:
         return same_memory(a, b)
 
-    def at_once(self, *arguments: Any) -> Any:
-        return apply_fast(*arguments)
+    at_once = staticmethod(apply_fast)
 
     def moved(self, plan: RotaryPlan) -> RotaryPlan:
         return plan  # a compiler cannot trace the making of one: parts with step 0 take the lanes written, and no A

@@ -91,11 +91,15 @@ def apply_fast(
     at = _address(q)
     alone = k is OMITTED
     k_at = 0 if alone else _address(k)
-    ids = 0 if positions is None else _address(positions)
     if not at or not (alone or k_at) or not fused.available():
         return None
-    if positions is not None and (not ids or offset or positions.dtype is not torch.int64):
-        return None
+    ids = 0
+    if positions is not None:
+        if type(positions) is not Tensor or positions.dtype is not torch.int64 or not positions.is_cpu or offset:
+            return None
+        ids = _data(positions)
+        if not ids:
+            return None
     out: Any = q
     k_out: Any = k
     out_at, k_out_at, strides, k_strides = at, k_at, q.stride(), None if alone else k.stride()
@@ -198,6 +202,11 @@ def _address(x: Any) -> int:
         return 0
     if x.requires_grad and torch.is_grad_enabled():
         return 0
+    return _data(x)
+
+
+def _data(x: Tensor) -> int:
+    """Return the address of a tensor's memory, or 0 if it has none."""
     try:
         address: int = x.data_ptr()
     except RuntimeError:  # a sparse one, or one that stands for others, as in a batched gradient
