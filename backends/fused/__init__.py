@@ -28,10 +28,8 @@ TABLE_COST = 32  # one cos and one sin take as long as moving that many bytes
 FORMATS = ("float16", "bfloat16", "float32", "float64")
 
 
-_WORDS, _REST = (
-    struct.Struct("9q"),
-    struct.Struct("11q"),
-)  # of a request: what all launches of a job have in common, the rest
+# A request: the words that all launches of a job have in common, and the rest
+_WORDS, _REST = struct.Struct("9q"), struct.Struct("11q")
 
 
 @lru_cache(maxsize=8)

@@ -102,13 +102,14 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 def openmp() -> tuple[Address, Address]:
     """Return the addresses of GOMP_parallel(code, data, threads, flags) and omp_get_thread_num(), or 0 and 0.
 
-    They are those of the OpenMP runtime that all can see here.  The first is the entry that GCC compiles `#pragma omp parallel` to; LLVM's and Intel's runtimes have it as well.  One that is
-    not loaded is not looked for: a second runtime's threads would fight with those of the first.
+    They are those of the OpenMP runtime that all can see here.  The first is the entry that GCC compiles `#pragma omp parallel`
+    to; LLVM's and Intel's runtimes have it as well.  One that is not loaded is not looked for: a second runtime's threads would
+    fight with those of the first.
     """
     if not _state.openmp[0]:  # looked for anew, since torch may be imported later than this
-        functions = [getattr(_process(), name, None) for name in ("GOMP_parallel", "omp_get_thread_num")]
-        if None not in functions:
-            start, number = (ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions)
+        found = [getattr(_process(), name, 0) for name in ("GOMP_parallel", "omp_get_thread_num")]
+        if all(found):
+            start, number = (ctypes.cast(function, ctypes.c_void_p).value or 0 for function in found)
             _state.openmp = start, number
     return _state.openmp
 

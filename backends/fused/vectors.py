@@ -358,8 +358,8 @@ def _store_pairs(b: Any, first: Any, second: Any, address: Any, form: str) -> No
     if form == "bfloat16" and n % _PART == 0 and rounds_to_bfloat16():
         parts = [[*range(at, at + _PART), *range(n + at, n + at + _PART)] for at in range(0, n, _PART)]
         rounded = narrowed(b, [_shuffled(b, first, second, lanes) for lanes in parts], form)
-        mixed = [_shuffled(b, part, part, _alternating(_PART)) for part in rounded]
-        _store(b, mixed[0] if n == _PART else _shuffled(b, *mixed, range(2 * n)), address)
+        for at, part in enumerate(rounded):
+            _store(b, _shuffled(b, part, part, _alternating(_PART)), b.add(address, _INT64(4 * _PART * at)))
     elif form == "bfloat16":
         _store(b, _joined(b, first, second), address)
     else:
