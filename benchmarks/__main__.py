@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.join:
         runs = [report.from_json(path.read_text()) for path in options.join]
         found = {result.case.name: result for results, _ in runs for result in results}  # the last one of a name
-        order = [case.name for case in all_cases()]
-        results, about = sorted(found.values(), key=lambda result: order.index(result.case.name)), runs[-1][1]
+        order = {case.name: place for place, case in enumerate(all_cases())}  # an older run may have others
+        results, about = sorted(found.values(), key=lambda each: order.get(each.case.name, len(order))), runs[-1][1]
     else:
         cases = [case for case in all_cases() if not options.cases or any(word in case.name for word in options.cases)]
         if not cases:

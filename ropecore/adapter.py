@@ -52,7 +52,8 @@ class Adapter(ABC, Generic[A]):
     def turn_by(self, call: Call, x: A, cos: Any, sin: Any, inverse: bool, transpose: bool, out: A | None = None) -> A:
         """Return x rotated by tables that are still to be checked; out, if given, is written."""
 
-    def at_once(self, *arguments: Any) -> Any:
+    @staticmethod
+    def at_once(*arguments: Any) -> Any:
         """Return what `apply` returns, for right calls that a library has a quicker way for, or None for all others.
 
         arguments: those of `apply` in their order, unchecked, and whether it is to be done in place.

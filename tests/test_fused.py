@@ -1,5 +1,6 @@
 """The one-pass kernels: the bits of the reference, whatever the dtype, the lanes, the memory and the threads."""
 
+import math
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from ropecore.backends import fused
 from ropecore.backends import numpy as rope
 from ropecore.backends.fused import arrays, team
 from ropecore.backends.fused.arrays import make_tables, of_array, rotate_arrays
+from ropecore.backends.fused.blocks import blocks
 from ropecore.backends.fused.job import MOST_CHUNKS, Strides, lanes_of, walk
 
 pytest.importorskip("numba")
@@ -320,6 +322,35 @@ def test_the_pool_of_python_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert team.size(1 << 30, 4) == 4
     assert rotate_arrays(plan, [(x, y, cos, sin)], threads=4)
     assert np.array_equal(y, expected(plan, x, cos, sin))
+
+
+def test_a_pool_that_can_start_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    plan, x = PLANS["half_split"], numbers((2, 8, 700, 80), "float32")
+    (cos, sin), y = tables(plan, 700, "float32"), np.empty_like(x)
+    monkeypatch.setattr(team, "openmp", lambda: (0, 0))
+    assert rotate_arrays(plan, [(x, y, cos, sin)], threads=1)  # compiled
+    wanted, y[:] = y.copy(), 0
+    team._state.renew()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert rotate_arrays(plan, [(x, y, cos, sin)], threads=4)
+    assert np.array_equal(y, wanted)
+    assert team._state.pool is None
+
+
+def test_pieces_are_runs_of_tokens() -> None:
+    for shape, table, first in (
+        ((1, 32, 4096, 128), (1, 1, 4096, 64), (1, 8, 256)),
+        ((64, 2, 4096, 128), (64, 1, 4096, 64), (1, 2, 256)),
+        ((1, 4096, 32, 128), (1, 4096, 1, 64), (1, 64, 32)),
+    ):
+        pieces = list(blocks(shape, 4, 1 << 20, table))
+        assert tuple(piece.stop for piece in pieces[0]) == first
+        assert sum(
+            math.prod(min(i.stop, n) - i.start for i, n in zip(at, shape, strict=False)) for at in pieces
+        ) == math.prod(shape[:-1])
 
 
 def test_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:

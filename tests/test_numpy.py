@@ -144,6 +144,8 @@ def test_compute_input_rounds_every_step() -> None:
 def test_empty_sequences() -> None:
     assert rope.apply(PLAN, tensor(2, 3, 0, 8)).shape == (2, 3, 0, 8)
     assert rope.apply(PLAN, tensor(0, 3, 4, 8)).shape == (0, 3, 4, 8)
+    for shape in ((0, 3, 4, 8), (2, 0, 4, 8), (2, 3, 0, 8)):  # by pieces, too
+        assert rope.apply(PLAN, tensor(*shape).astype(np.float16), compute="input").shape == shape
 
 
 def test_read_only_inputs_are_rotated_and_not_changed() -> None:

@@ -286,6 +286,22 @@ def test_large_tensors_are_written_where_it_is_told(kernels: bool, dtype: str, m
             assert out._version > version
 
 
+def test_an_output_on_another_device() -> None:
+    x, tables = tensor(1, 2, 4, 8), rope.cos_sin(WHOLE, torch.arange(4))
+    out = torch.empty(1, 2, 4, 8, device="meta")
+    assert rope.rotate(WHOLE, x, *tables, out=out) is out
+
+
+def test_a_view_of_a_leaf_is_refused_in_place_as_torch_would() -> None:
+    leaf = torch.nn.Parameter(tensor(1, 2, 4, 8))
+    with torch.no_grad():
+        view = leaf[:]
+    with pytest.raises(RopeError, match="gradient"):
+        rope.apply_(WHOLE, view)
+    with torch.no_grad():
+        assert rope.apply_(WHOLE, view) is view
+
+
 def test_an_output_is_seen_by_autograd() -> None:
     x, tables = tensor(1, 2, 4, 8).requires_grad_(), rope.cos_sin(WHOLE, torch.arange(4))
     out = rope.rotate(WHOLE, x, *tables, out=torch.empty(1, 2, 4, 8))

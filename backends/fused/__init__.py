@@ -95,7 +95,7 @@ def run(
 
 @lru_cache(maxsize=4096)
 def _ready(job: Job, threads: int, openmp: tuple[int, int]) -> tuple[Any, bytes]:
-    """Return a job's kernel, and the words that all its launches have in common.
+    """Return the kernel if Python's own threads shall run it, else None, and the words that all launches of a job have in common.
 
     In small work each thread begins with the chunks of its last call, parts of which lie in its cache; in large work all take
     the next chunk, so that they work on memory side by side.
@@ -104,7 +104,7 @@ def _ready(job: Job, threads: int, openmp: tuple[int, int]) -> tuple[Any, bytes]
     start, number = openmp[0], 0 if job.far else openmp[1]
     chunks, pieces = team.chunks(job.n_bytes, threads), job.stretches
     if pieces and (pieces % threads == 0 or pieces >= 4 * threads):  # whole stretches of tokens: each row is made once
-        chunks = min(pieces, MOST_CHUNKS if job.far else chunks)
+        chunks = min(pieces, MOST_CHUNKS if job.far and threads > 1 else chunks)
     else:
         pieces = chunks
     words = job.address, len(job.numbers), kernel.address, start, number, threads, 0, chunks, pieces
@@ -123,7 +123,7 @@ def _run(kernel: Any, words: bytes, rest: bytes) -> bool:
     address = ctypes.addressof(job)
     if not _launch()(_WORDS.pack(template, length, code, 0, 0, 1, address, *cut) + rest):
         return False
-    team.with_pool(kernel.call, address, threads)
+    team.with_pool(kernel.call, job, min(threads, cut[0]))
     return True
 
 

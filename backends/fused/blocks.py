@@ -8,12 +8,13 @@ from itertools import product
 def blocks(shape: tuple[int, ...], itemsize: int, limit: int, table: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     """Return indices that cut an array into pieces of at most `limit` bytes, or of one row where a row is larger.
 
-    table: the shape of what broadcasts against the array.  A piece of it is an eighth of the limit at most.
+    table: the shape of what broadcasts against the array.  A piece needs as many rows of it as make an eighth of the limit in the
+    array, or one.
     """
-    steps, row = list(shape), itemsize * shape[-1]
-    for axis in (axis for axis in range(len(shape) - 1) if table[axis] != 1):
-        others = math.prod(step for other, step in enumerate(steps[:axis]) if table[other] != 1)
-        steps[axis] = max(1, min(steps[axis], limit // (8 * row * others)))
+    steps, rows = [max(n, 1) for n in shape], limit // (8 * itemsize * max(shape[-1], 1))
+    for axis in reversed([axis for axis in range(len(shape) - 1) if table[axis] != 1]):
+        steps[axis] = max(1, min(steps[axis], rows))
+        rows //= steps[axis]
     for axis in range(len(shape) - 1):
         n_bytes = itemsize * math.prod(steps)
         if n_bytes > limit:

@@ -22,10 +22,10 @@ LOOPS = 4  # nested loops over rows: batch, heads, groups and tokens
 BLOCK_BYTES = 1 << 14  # of rows of cos and sin: they stay in a core's first cache while the heads go by
 FAR = 1 << 26  # bytes read and written: beyond, memory wants long runs more than the first cache wants short blocks ..
 FAR_BLOCK_BYTES = 1 << 19  # .. and these stay in a core's second cache
-SHARES = 8  # at least, of the tokens: with fewer, there is no work for all threads
-SHORTEST = 16  # rows that lie together, token after token
+SHARES = 8  # of the tokens: with fewer, there is no work for all threads ..
+SHORTEST = 16  # .. but no share is shorter, where rows lie together token after token
 
-# A job's places.  First a bit for each chunk that is taken, alone on two cache lines: every thread writes to them.
+# A job's places.  First a bit for each chunk that is taken, away from the others: every thread writes to them.
 # A chunk is what a thread takes at a time; it is walked in pieces, first of q and then of k.
 CLAIMS, CHUNKS, PARTS, THREADS, NUMBER, PIECES, HEADER = 0, 16, 17, 18, 19, 28, 32
 MOST_CHUNKS = 64 * CHUNKS

@@ -1,6 +1,6 @@
-"""The compiled kernels.  A kernel is given the address of a job, and takes units of it until none is left.
+"""The compiled kernels.  A kernel is given the address of a job, and takes chunks of it until none is left.
 
-So one thread or many may run it on the same job: which of them takes a unit changes no bit.  A kernel holds no lock, calls
+So one thread or many may run it on the same job: which of them takes a chunk changes no bit.  A kernel holds no lock, calls
 nothing of Python and cannot raise.  It is compiled for one storage format and one way of pairing when it is first needed.
 """
 
@@ -83,7 +83,7 @@ def make_rows(
 
 @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
 def first_chunk(j: Any) -> Any:
-    """Return the chunk that this thread begins with: that of its last call, part of which its cache still holds."""
+    """Return the chunk that this thread begins with: in small work that of its last call, part of which its cache still holds."""
     return (invoke_number(j[place.NUMBER]) if j[place.NUMBER] else 0) * j[place.CHUNKS] // j[place.THREADS]
 
 

@@ -39,6 +39,12 @@ class _State:
         self.pool: ThreadPoolExecutor | None = None
         self.workers = 0
 
+    def lose(self, pool: ThreadPoolExecutor) -> None:
+        """Give a pool to nobody any more."""
+        with self.lock:
+            if self.pool is pool:
+                self.pool, self.workers = None, 0
+
     def forked(self) -> None:
         """Know that no thread is left but the one that runs this, and that it may not start a team."""
         self.child = True
@@ -78,13 +84,22 @@ def chunks(n_bytes: int, threads: int) -> int:
     return 1 if threads == 1 else min(threads * each, MOST_CHUNKS)
 
 
-def with_pool(call: Callable[[Address], None], job: Address, threads: int) -> None:
-    """Run a job until no chunk is left, with the pool's help; nobody waits for a helper that has not begun."""
+def with_pool(call: Callable[[Any], None], job: Any, threads: int) -> None:
+    """Run a job until no chunk is left, with the pool's help; nobody waits for a helper that has not begun.
+
+    job: the array of its numbers, which a helper keeps as long as it may run.
+    """
+    pool, helpers = _pool(threads - 1), []
     try:
-        pool = _pool(threads - 1)
-        helpers = [pool.submit(call, job) for _ in range(threads - 1)]
-    except RuntimeError:  # the interpreter is closing down, or can start no more threads
-        helpers = []
+        for _ in range(threads - 1):
+            helpers.append(pool.submit(call, job))
+    except (
+        RuntimeError
+    ):  # the interpreter is closing down, or can start no more threads: one that is queued may yet begin
+        _state.lose(pool)
+        call(job)
+        pool.shutdown()
+        return
     call(job)
     for helper in helpers:
         if not helper.cancel():

@@ -50,7 +50,9 @@ class _Adapter(MutableAdapter[Tensor]):
     def same_memory(self, a: Tensor, b: Tensor) -> bool:
         return same_memory(a, b)
 
-    at_once = staticmethod(apply_fast)
+    @staticmethod
+    def at_once(*arguments: Any) -> Any:
+        return apply_fast(*arguments)
 
     def moved(self, plan: RotaryPlan) -> RotaryPlan:
         return plan  # a compiler cannot trace the making of one: parts with step 0 take the lanes written, and no A

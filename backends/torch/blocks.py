@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..fused.blocks import blocks, part_of
 
-BLOCK_BYTES = 1 << 20  # of x, in the dtype that is computed in; what is computed on the way is as large
+BLOCK_BYTES = 1 << 20  # of x, in the dtype that is computed in; what is computed on the way is up to twice as large
 
 Slices = tuple[slice, slice]
 

@@ -39,9 +39,9 @@ def turned_fast(
     wide = torch.float64 if x.dtype is torch.float64 else torch.float32
     if not _plain_call(x, cos, sin) or not fused.available() or not cos.dtype is sin.dtype is wide:
         return None
-    y = torch.empty_like(x) if into is None else into
-    if not _plain(y):
+    if into is not None and not _plain(into):
         return None
+    y = torch.empty_like(x) if into is None else into
     found = (_of(x), _of(y), _of(cos), _of(sin))
     if not fused.rotate(plan, _FORMS[x.dtype], [found], reads, writes, torch.get_num_threads()):
         return None
@@ -97,6 +97,8 @@ def apply_fast(
     if positions is not None:
         if type(positions) is not Tensor or positions.dtype is not torch.int64 or not positions.is_cpu or offset:
             return None
+        if positions.is_nested:
+            return None
         ids = _data(positions)
         if not ids:
             return None
@@ -108,7 +110,7 @@ def apply_fast(
         out, k_out = torch.empty_like(q), None if alone else torch.empty_like(k)
         out_at, k_out_at = out.data_ptr(), 0 if alone else k_out.data_ptr()
         out_strides, k_out_strides = out.stride(), None if alone else k_out.stride()
-    elif q.is_inference() and not torch.is_inference_mode_enabled():
+    elif not _writeable(q):
         return None
     try:
         recipe = _recipe(
@@ -122,7 +124,7 @@ def apply_fast(
     if recipe is None or (positions is None and not -LARGEST_POSITION <= offset <= recipe.last_offset):
         return None
     if in_place and not alone:
-        if k.is_inference() and not torch.is_inference_mode_enabled():
+        if not _writeable(k):
             return None
         if at < k_at + recipe.reaches[1] and k_at < at + recipe.reaches[0]:  # they may overlap
             return None
@@ -189,6 +191,14 @@ def _recipe(
         0 if ids_shape is None else math.prod(places),
         tuple(size * reach for reach in reaches),
     )
+
+
+def _writeable(x: Tensor) -> bool:
+    """Return whether torch lets x be written: no inference tensor of another mode, and no view of a leaf that is trained."""
+    if x.is_inference():
+        return torch.is_inference_mode_enabled()
+    base = x._base
+    return base is None or not base.requires_grad or not torch.is_grad_enabled()
 
 
 def _plain(x: Any) -> bool:

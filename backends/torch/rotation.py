@@ -49,12 +49,13 @@ def _without_autocast(function: F) -> F:
 
 @_without_autocast
 def turn_into(y: Tensor, x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str) -> Tensor:
-    """Write x rotated to y, which is x or shares no memory with it: both lanes of a pair are computed before either is written."""
+    """Write x rotated to y, which is x or shares no memory with it, and return y."""
     if (done := turned_fast(x, cos, sin, plan, reads, writes, y)) is not None:
         return done
     if (regular := _regular(x, cos, sin, plan, reads, writes, y)) is not None:
         return turn_in_blocks(x, y, cos, sin, *regular)
-    x = x if y is x else y.copy_(x)
+    if y is not x:  # which may lie on another device
+        x, cos, sin = y.copy_(x), cos.to(y.device), sin.to(y.device)
     if (done := _by_device_kernel(x, cos, sin, plan, reads, writes, in_place=True)) is not None:
         return done
     turned, lanes = _pairs(x, cos, sin, plan, reads), _lanes(plan, writes, x)
@@ -120,7 +121,7 @@ def _regular(
     x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str, y: Tensor | None = None
 ) -> Any:
     """Return the lanes read and written, as pairs of slices, of a call that had better run on pieces of x; else None."""
-    if not in_blocks(x, cos, sin, *(() if y is None else (y,))):
+    if not in_blocks(x, x if y is None else y, cos, sin):
         return None
     found = regular_lanes(plan, reads), regular_lanes(plan, writes)
     return None if None in found or not plan.n_pairs else tuple(lanes[:2] for lanes in found if lanes)
