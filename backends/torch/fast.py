@@ -196,9 +196,9 @@ def _recipe(
 def _writeable(x: Tensor) -> bool:
     """Return whether torch lets x be written: no inference tensor of another mode, and no view of a leaf that is trained."""
     if x.is_inference():
-        return torch.is_inference_mode_enabled()
+        return bool(torch.is_inference_mode_enabled())
     base = x._base
-    return base is None or not base.requires_grad or not torch.is_grad_enabled()
+    return base is None or not (base.requires_grad and torch.is_grad_enabled())
 
 
 def _plain(x: Any) -> bool:
