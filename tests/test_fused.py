@@ -178,7 +178,7 @@ def test_a_processor_without_wide_vectors(tmp_path: Any) -> None:
         f"+{name}" for name in ("sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "avx", "avx2", "f16c", "fma")
     )
     lesser = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-m", "pytest", "-q", __file__, "-k", "every_16_bit or q_and_k"]
+    command = [sys.executable, "-P", "-m", "pytest", "-q", __file__, "-k", "every_16_bit or q_and_k"]
     subprocess.run(command, env=os.environ | lesser, check=True, timeout=600)
 
 
