@@ -36,6 +36,8 @@ def _wanted() -> Iterator[Case]:
     for dtype in ("float32", "bfloat16"):
         yield Case(f"decode/32/{dtype}", steps.decode(32, dtype), 0.2)
     yield Case("tables/jax", tables.jax_tables, 0.5)
+    for what, limit in (("fused", 1), ("inductor", 1), ("torch", 3), ("numpy", 6)):
+        yield Case(f"tables/classes/{what}", tables.classes(what), limit)
     yield Case("jax/plus_one", libraries.jax_rotation(donated=False), 1.3)
     yield Case("training/float32", steps.training("float32"), 4, at_least=True)
     for what in ("output", "in_place"):

@@ -104,12 +104,15 @@ def transformers_against(what: str, dtype: str, compiled: bool = False) -> Calla
 @contextmanager
 def without_kernels() -> Iterator[None]:
     """The adapters as they are without the optional dependency."""
-    fused = peers.library("ropecore.backends.fused")
-    before, fused.available = fused.available, lambda form="float32": False
+    modules = [peers.library(f"ropecore.backends.fused{name}") for name in ("", ".arrays")]
+    before = modules[0].available
+    for module in modules:
+        module.available = lambda form="float32": False
     try:
         yield
     finally:
-        fused.available = before
+        for module in modules:
+            module.available = before
 
 
 def transformers_against_plain(what: str) -> Callable[[int], Pair]:

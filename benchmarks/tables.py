@@ -1,12 +1,14 @@
 """Making cos and sin."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from . import peers
-from .case import Pair, close, plan_of, torch_library
+from .case import Pair, close, plan_of, torch_adapter, torch_library
+from .prefill import without_kernels
 
 
 def tables(what: str) -> Callable[[int], Pair]:
@@ -44,3 +46,33 @@ def jax_tables(tokens: int) -> Pair:
         lambda: jax.block_until_ready(plain(positions)),
         lambda: close([np.asarray(t) for t in exact(positions)], [np.asarray(t) for t in plain(positions)], 2e-2),
     )  # fmt: skip
+
+
+def classes(what: str) -> Callable[[int], Pair]:
+    """Tables of 32 times the tokens: the exact class against the float32 class, both of ropecore.
+
+    what: "numpy" and "torch", without the kernels; "inductor", compiled by torch.compile; "fused", the kernels against NumPy.
+    """
+
+    def make(tokens: int) -> Pair:
+        plan, torch = plan_of("half_split"), None if what in ("numpy", "fused") else torch_library()
+        rope = peers.library("ropecore.backends.numpy") if torch is None else torch_adapter()
+        positions = np.arange(32 * tokens) if torch is None else torch.arange(32 * tokens)
+
+        def of(precision: str) -> Callable[[], Any]:
+            made = lambda p: rope.cos_sin(plan, p, precision=precision)
+            compiled = torch.compile(made) if torch is not None and what == "inductor" else made
+
+            def call() -> Any:
+                with nullcontext() if what in ("inductor", "fused") else without_kernels():
+                    return compiled(positions)
+
+            return call
+
+        exact, plain = of("exact"), of("float32")
+        return Pair(
+            f"{what} exact", f"{what} float32", exact, plain,
+            lambda: close([np.asarray(t) for t in exact()], [np.asarray(t) for t in plain()], 2e-2),
+        )  # fmt: skip
+
+    return make

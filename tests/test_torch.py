@@ -286,6 +286,16 @@ def test_large_tensors_are_written_where_it_is_told(kernels: bool, dtype: str, m
             assert out._version > version
 
 
+def test_large_tables_are_made_in_pieces_with_the_same_bits() -> None:
+    ids = torch.arange(3 * 4096).view(3, 4096) * 174_763 - 2**30
+    for plan, positions in ((WHOLE, ids), (AXES, torch.stack([ids, ids.flip(0), ids.neg()]))):
+        whole = rope.cos_sin(plan, positions)  # 49,152 numbers, more than a piece
+        parts = [rope.cos_sin(plan, positions[..., at : at + 512]) for at in range(0, 4096, 512)]
+        for table, pieces in zip(whole, zip(*parts, strict=True), strict=True):
+            assert table.shape == (3, 4096, 4)
+            assert torch.equal(table, torch.cat(pieces, 1))
+
+
 def test_an_output_on_another_device() -> None:
     x, tables = tensor(1, 2, 4, 8), rope.cos_sin(WHOLE, torch.arange(4))
     out = torch.empty(1, 2, 4, 8, device="meta")

@@ -25,6 +25,7 @@ from ropecore.precision import (
 from .constants import constant, facts, recording
 
 _LOW_32 = 0xFFFFFFFF
+PIECE = 1 << 15  # numbers of a table that are made together on a host: what is computed on the way stays in a cache
 
 
 def as_tensor(argument: str, values: Any) -> Tensor:
@@ -87,7 +88,21 @@ def _cos_sin_32(plan: RotaryPlan, columns: Sequence[Tensor], precision: str) -> 
         angles = [p[..., None].to(torch.float32) * frequencies[a] for a, p in enumerate(columns)]
         angle = sum(angles[1:], angles[0])
         return angle.cos(), angle.sin()
-    high, low = constant(plan, "limbs_64", device)
+    n, rows = columns[0].numel(), max(1, PIECE // max(plan.n_pairs, 1))
+    if n <= rows or not _seen(columns[0]):
+        return _exact_32(plan, columns)
+    tables = [torch.empty((n, plan.n_pairs), dtype=torch.float32, device=device) for _ in range(2)]
+    flat = [p.reshape(-1) for p in columns]
+    for at in range(0, n, rows):
+        for table, made in zip(tables, _exact_32(plan, [p[at : at + rows] for p in flat]), strict=True):
+            table[at : at + rows] = made
+    cos, sin = (table.reshape(*columns[0].shape, plan.n_pairs) for table in tables)
+    return cos, sin
+
+
+def _exact_32(plan: RotaryPlan, columns: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return float32 cos and sin of the exact class.  Rule R-10.2."""
+    high, low = constant(plan, "limbs_64", columns[0].device)
     phases = [
         _real_phase(plan, a, p) if plan.real_axes[a] else phase_32(p[..., None], high[a], low[a])
         for a, p in enumerate(columns)
