@@ -88,17 +88,14 @@ def _cos_sin_32(plan: RotaryPlan, columns: Sequence[Tensor], precision: str) -> 
         angles = [p[..., None].to(torch.float32) * frequencies[a] for a, p in enumerate(columns)]
         angle = sum(angles[1:], angles[0])
         return angle.cos(), angle.sin()
-    if not _seen(columns[0]):
+    n_pairs = facts(plan)[0]
+    if not _seen(columns[0]) or columns[0].numel() * n_pairs <= PIECE:
         return _exact_32(plan, columns)
-    n, n_pairs = columns[0].numel(), facts(plan)[0]
-    rows = max(1, PIECE // max(n_pairs, 1))
-    if n <= rows:
-        return _exact_32(plan, columns)
+    n, rows = columns[0].numel(), max(1, PIECE // n_pairs)
     tables = [torch.empty((n, n_pairs), dtype=torch.float32, device=device) for _ in range(2)]
     flat = [p.reshape(-1) for p in columns]
     for at in range(0, n, rows):
-        for table, made in zip(tables, _exact_32(plan, [p[at : at + rows] for p in flat]), strict=True):
-            table[at : at + rows] = made
+        tables[0][at : at + rows], tables[1][at : at + rows] = _exact_32(plan, [p[at : at + rows] for p in flat])
     cos, sin = (table.reshape(*columns[0].shape, n_pairs) for table in tables)
     return cos, sin
 

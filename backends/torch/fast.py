@@ -97,9 +97,7 @@ def apply_fast(
     if positions is not None:
         if type(positions) is not Tensor or positions.dtype is not torch.int64 or not positions.is_cpu or offset:
             return None
-        if positions.is_nested:
-            return None
-        ids = _data(positions)
+        ids = 0 if positions.is_nested else _data(positions)
         if not ids:
             return None
     out: Any = q
