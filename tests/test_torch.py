@@ -287,12 +287,12 @@ def test_large_tensors_are_written_where_it_is_told(kernels: bool, dtype: str, m
 
 
 def test_large_tables_are_made_in_pieces_with_the_same_bits() -> None:
-    ids = torch.arange(3 * 4096).view(3, 4096) * 174_763 - 2**30
+    ids = torch.arange(3 * 16384).view(3, 16384) * 43_691 - 2**30
     for plan, positions in ((WHOLE, ids), (AXES, torch.stack([ids, ids.flip(0), ids.neg()]))):
-        whole = rope.cos_sin(plan, positions)  # 49,152 numbers, more than a piece
-        parts = [rope.cos_sin(plan, positions[..., at : at + 512]) for at in range(0, 4096, 512)]
+        whole = rope.cos_sin(plan, positions)  # 196,608 numbers, more than a piece
+        parts = [rope.cos_sin(plan, positions[..., at : at + 2048]) for at in range(0, 16384, 2048)]
         for table, pieces in zip(whole, zip(*parts, strict=True), strict=True):
-            assert table.shape == (3, 4096, 4)
+            assert table.shape == (3, 16384, 4)
             assert torch.equal(table, torch.cat(pieces, 1))
 
 

@@ -25,7 +25,7 @@ from ropecore.precision import (
 from .constants import constant, facts, recording
 
 _LOW_32 = 0xFFFFFFFF
-PIECE = 1 << 15  # numbers of a table that are made together on a host: what is computed on the way stays in a cache
+PIECE = 1 << 17  # numbers of a table that are made together on a host: what is computed on the way stays in a cache
 
 
 def as_tensor(argument: str, values: Any) -> Tensor:

@@ -192,11 +192,8 @@ def _recipe(
 
 
 def _writeable(x: Tensor) -> bool:
-    """Return whether torch lets x be written: no inference tensor of another mode, and no view of a leaf that is trained."""
-    if x.is_inference():
-        return bool(torch.is_inference_mode_enabled())
-    base = x._base
-    return base is None or not (base.requires_grad and torch.is_grad_enabled())
+    """Return whether torch lets x be written: an inference tensor only in that mode."""
+    return bool(not x.is_inference() or torch.is_inference_mode_enabled())
 
 
 def _plain(x: Any) -> bool:
