@@ -105,6 +105,29 @@ def test_tables_are_made_once_for_all_heads(precision: str, operation: str, monk
     rotation.turn.clear_cache()
 
 
+@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize(("name", "view"), [("half_split", "2,4"), ("interleaved", "4,2")])
+def test_loops_run_over_a_view_of_the_pairs(
+    name: str, view: str, gradient: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over the lanes of x, XLA's CPU compiler would compute i % reach for each number, and no vector of them."""
+    plan = RopeConfig(head_dim=8, base=100.0, pairing=name).plan()
+    x = tensor(1, 32, 1024, 8)
+
+    def loops_over(shape: str) -> int:
+        call = lambda x: rope.apply(plan, x)
+        call = (lambda x, forward=call: jax.vjp(forward, x)[1](x)[0]) if gradient else call
+        program = jax.jit(call).lower(x).compile().as_text()
+        return sum(f"f32[1,32,1024,{shape}]" in line and "kind=kLoop" in line for line in program.splitlines())
+
+    assert loops_over("8") == 0
+    assert loops_over(view) > 0
+    monkeypatch.setattr(rotation, "SMALL", x.size)
+    rotation.turn.clear_cache()
+    assert loops_over("8") > 0
+    rotation.turn.clear_cache()
+
+
 @pytest.mark.parametrize("name", ["half_split", "interleaved_yarn", "half_split_last"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_donated_input_is_reused(name: str, dtype: str) -> None:

@@ -1,5 +1,6 @@
 """The rotation, compiled, as XLA fuses it best: one loop over a view of the lanes, or gathers where lanes make no view."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from ropecore.tensors import TensorFormat
 
 Array = Any
 Lanes = tuple[tuple[int, int], ...]  # the two lanes of each row
+Function = Callable[..., Array]
 
 SMALL = 1 << 16  # elements of a tensor that is rotated faster than a loop for its tables begins
 
@@ -26,24 +28,28 @@ def turn(x: Array, cos: Array, sin: Array, reads: Lanes, writes: Lanes, dtype: s
     if not reads:
         return x
     letters = TensorFormat.parse(tensor_format)
-    cos, sin = (letters.line_up(table, lambda t: t.swapaxes(0, 1), jnp.reshape) for table in (cos, sin))
-    if x.size > max(2 * cos.size, SMALL):  # tables are read more than once, and it matters
-        cos, sin = lax.platform_dependent(cos, sin, cpu=_in_memory, default=lambda *both: both)
-    cos, sin = cos.astype(dtype), sin.astype(dtype)
+    cos, sin = (letters.line_up(table, lambda t: t.swapaxes(0, 1), jnp.reshape).astype(dtype) for table in (cos, sin))
+    large = x.size > max(2 * cos.size, SMALL)  # tables are read more than once, and it matters
+    alone = _alone if large else _among_others
     read, write = (Grid.of(np.array(lanes), x.shape[-1]) for lanes in (reads, writes))
     if read is not None and write is not None and (read == write or read.used == read.reach):
-        return _by_view(x, cos, sin, read, write)
-    return _by_gather(x, cos, sin, np.array(reads), np.array(writes))
+        return _by_view(x, cos, sin, read, write, alone)
+    return alone(partial(_by_gather, reads=np.array(reads), writes=np.array(writes)), x, cos, sin)
 
 
-def _in_memory(cos: Array, sin: Array) -> tuple[Array, Array]:
-    """Return the tables, written to memory by a loop of two turns.
+def _alone(function: Function, *arrays: Array) -> Array:
+    """Return function(*arrays), on a CPU as loops that nothing before or after is fused into.
 
-    XLA's CPU compiler fuses whatever makes a table into the loop that reads it, and makes it anew for each head (1.2 times as
-    slow in the exact class, 2.3 times in the float32 class); it drops optimization_barrier before it fuses.
+    XLA's CPU compiler would make a table anew for each head (1.2 times as slow in the exact class, 2.3 times in the float32
+    class), and compute lanes of a result by i // reach and i % reach, one by one and not a vector at a time.  It drops
+    optimization_barrier before it fuses, but not before it knows which branch is taken.  Both branches are the same.
     """
-    cos, sin = lax.map(lambda second: jnp.where(second, sin, cos), np.array([False, True]))
-    return cos, sin
+    branch = lambda *arrays: lax.cond(lax.optimization_barrier(np.True_), function, function, *arrays)
+    return lax.platform_dependent(*arrays, cpu=branch, default=function)
+
+
+def _among_others(function: Function, *arrays: Array) -> Array:
+    return function(*arrays)
 
 
 class Grid(NamedTuple):
@@ -69,35 +75,51 @@ class Grid(NamedTuple):
             return None
         return Grid(int(offset), n // used, int(reach), int(used))
 
+    @property
+    def axis(self) -> int:
+        """Return which dimension of a view has the two lanes of a pair."""
+        return -2 if self.reach > 1 else -1
 
-def _by_view(x: Array, cos: Array, sin: Array, read: Grid, write: Grid) -> Array:
-    """Return the rotation on a view (.., groups, 2, reach) of the lanes.
+    def shape(self, lanes: int, reach: int) -> tuple[int, ...]:
+        """Return (groups, lanes, reach) without groups or reach where there is one."""
+        groups = (self.groups,) if self.groups > 1 else ()
+        return (*groups, lanes, reach) if self.reach > 1 else (*groups, lanes)
 
-    Halves are split, stacked and rounded in this order, since then the transpose that autodiff makes is as fast.
+
+def _by_view(x: Array, cos: Array, sin: Array, read: Grid, write: Grid, alone: Function) -> Array:
+    """Return the rotation on a view (.., groups, 2, reach) of the lanes, less dimensions of size 1, which XLA would move.
+
+    The views are made outside what is computed alone, both here and in the transpose that autodiff makes of it.
     """
-    lead, end, n = x.shape[:-1], read.offset + 2 * read.groups * read.reach, read.groups * read.used
-    view = x[..., read.offset : end].reshape(*lead, read.groups, 2, read.reach)
-    halves = jnp.split(view[..., : read.used].astype(cos.dtype), 2, axis=-2)
-    first, second = (half.reshape(*lead, n) for half in halves)
-    turned = first * cos - second * sin, first * sin + second * cos
-    rows = [half.reshape(*lead, write.groups, 1, write.used) for half in turned]
-    y = _stacked(rows[0], rows[1], x.dtype)
+    lead, end = x.shape[:-1], read.offset + 2 * read.groups * read.reach
+    view = x[..., read.offset : end].reshape(*lead, *read.shape(2, read.reach))
+    cos, sin = (table.reshape(*table.shape[:-1], *read.shape(1, read.used)) for table in (cos, sin))
+
+    def turned(view: Array, cos: Array, sin: Array) -> Array:
+        used = view[..., : read.used] if read.reach > 1 else view
+        first, second = (lax.slice_in_dim(used, i, i + 1, axis=read.axis) for i in range(2))
+        first, second = first.astype(cos.dtype), second.astype(cos.dtype)
+        rows = first * cos - second * sin, first * sin + second * cos
+        return _joined(*(half.reshape(*lead, *write.shape(1, write.used)) for half in rows), write.axis).astype(x.dtype)
+
+    y = alone(turned, view, cos, sin)
     if read.used < read.reach:
         y = lax.dynamic_update_slice_in_dim(view, y, 0, axis=-1)
     y = y.reshape(*lead, end - read.offset)
     return y if y.shape == x.shape else lax.dynamic_update_slice_in_dim(x, y, read.offset, axis=-1)
 
 
-def _stacked(first: Array, second: Array, dtype: Any) -> Array:
-    """Return both in this dtype, one after the other along the last axis but one, where each has one row.
+def _joined(first: Array, second: Array, axis: int) -> Array:
+    """Return both, one after the other along an axis where each has size 1.
 
-    As a sum of what is padded by -0.0, which changes no number: XLA's CPU compiler makes one loop of it, where it copies what
-    jnp.concatenate joins (1.3 times the time of x + 1, and not 1.5 to 1.7).  Where numbers are rounded it does not (2.2, not 1.5).
+    As a sum of what is padded by -0.0, which changes no number: XLA's CPU compiler makes one loop of it, and of
+    jnp.concatenate several.
     """
-    if first.dtype != dtype:
-        return jnp.concatenate([first, second], axis=-2).astype(dtype)
-    zero, axes = jnp.array(-0.0, dtype), [(0, 0, 0)] * (first.ndim - 2)
-    return lax.pad(first, zero, [*axes, (0, 1, 0), (0, 0, 0)]) + lax.pad(second, zero, [*axes, (1, 0, 0), (0, 0, 0)])
+    none = [(0, 0, 0)] * first.ndim
+    before, after = none.copy(), none.copy()
+    before[axis], after[axis] = (1, 0, 0), (0, 1, 0)
+    zero = jnp.array(-0.0, first.dtype)
+    return lax.pad(first, zero, after) + lax.pad(second, zero, before)
 
 
 def _by_gather(x: Array, cos: Array, sin: Array, reads: Any, writes: Any) -> Array:
