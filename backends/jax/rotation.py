@@ -95,14 +95,15 @@ def _by_view(x: Array, cos: Array, sin: Array, read: Grid, write: Grid, alone: F
     view = x[..., read.offset : end].reshape(*lead, *read.shape(2, read.reach))
     cos, sin = (table.reshape(*table.shape[:-1], *read.shape(1, read.used)) for table in (cos, sin))
 
-    def turned(view: Array, cos: Array, sin: Array) -> Array:
+    def rotated(view: Array, cos: Array, sin: Array) -> Array:
         used = view[..., : read.used] if read.reach > 1 else view
         first, second = (lax.slice_in_dim(used, i, i + 1, axis=read.axis) for i in range(2))
         first, second = first.astype(cos.dtype), second.astype(cos.dtype)
-        rows = first * cos - second * sin, first * sin + second * cos
-        return _joined(*(half.reshape(*lead, *write.shape(1, write.used)) for half in rows), write.axis).astype(x.dtype)
+        turned = first * cos - second * sin, first * sin + second * cos
+        rows = [half.reshape(*lead, *write.shape(1, write.used)) for half in turned]
+        return _joined(rows[0], rows[1], write.axis).astype(x.dtype)
 
-    y = alone(turned, view, cos, sin)
+    y = alone(rotated, view, cos, sin)
     if read.used < read.reach:
         y = lax.dynamic_update_slice_in_dim(view, y, 0, axis=-1)
     y = y.reshape(*lead, end - read.offset)
