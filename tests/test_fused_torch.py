@@ -1,6 +1,7 @@
 """The one-pass kernels behind the torch adapter: the same bits as its operations, and what autograd must know."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,3 +159,30 @@ def test_no_table_is_made_at_any_position(operations: Any) -> None:
         rope.TABLES.clear()
         assert all(map(torch.equal, rope.apply(PLANS[0], q, k, offset=offset), want))
         assert len(rope.TABLES) == 0
+
+
+def flags_of_memory(address: int) -> list[str]:
+    """What Linux says of the memory at an address: the flags of its mapping."""
+    found, inside = [], False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first, *rest = line.split()
+        if "-" in first and not first.endswith(":"):
+            start, end = (int(each, 16) for each in first.split("-"))
+            inside = start <= address < end
+        elif inside and first == "VmFlags:":
+            found = rest
+    return found
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="needs Linux with huge pages")
+@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "operations"])
+def test_large_outputs_are_asked_to_lie_in_huge_pages(kernels: bool, operations: Any) -> None:
+    x = torch.ones(1, 1, 1 << 18, 8)
+    plan = RopeConfig(head_dim=8, base=1e4, pairing="half_split").plan()
+    calls = [
+        lambda x: rope.apply(plan, x),
+        lambda x: rope.rotate(plan, x, *rope.cos_sin(plan, torch.arange(x.shape[2]))),
+    ]
+    for call in calls:
+        y = call(x) if kernels else operations(lambda call=call: call(x))
+        assert "hg" in flags_of_memory(y.data_ptr() + (1 << 20))

@@ -17,8 +17,8 @@ from ropecore.tensors import check_pair, overlaps_itself
 
 from .. import fused
 from .constants import recording
+from .memory import LARGE, new_like
 
-LARGE = 1 << 22  # bytes
 _KINDS = Tensor, torch.nn.Parameter
 _FORMS = {
     torch.float32: "float32",
@@ -41,7 +41,7 @@ def turned_fast(
         return None
     if into is not None and not _plain(into):
         return None
-    y = torch.empty_like(x) if into is None else into
+    y = new_like(x) if into is None else into
     found = (_of(x), _of(y), _of(cos), _of(sin))
     if not fused.rotate(plan, _FORMS[x.dtype], [found], reads, writes, torch.get_num_threads()):
         return None
@@ -105,7 +105,7 @@ def apply_fast(
     out_at, k_out_at, strides, k_strides = at, k_at, q.stride(), None if alone else k.stride()
     out_strides, k_out_strides = strides, k_strides
     if not in_place:
-        out, k_out = torch.empty_like(q), None if alone else torch.empty_like(k)
+        out, k_out = new_like(q), None if alone else new_like(k)
         out_at, k_out_at = out.data_ptr(), 0 if alone else k_out.data_ptr()
         out_strides, k_out_strides = out.stride(), None if alone else k_out.stride()
     elif not _writeable(q):

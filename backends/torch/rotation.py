@@ -13,6 +13,7 @@ from ropecore.plan import RotaryPlan
 from .blocks import turn_in_blocks
 from .constants import constant, recording, regular_lanes
 from .fast import in_blocks, turned_fast
+from .memory import new_like
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -97,7 +98,7 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, w
     if (done := _by_device_kernel(x, cos, sin, plan, reads, writes)) is not None:
         return done
     if (regular := _regular(x, cos, sin, plan, reads, writes)) is not None:
-        return turn_in_blocks(x, torch.empty_like(x), cos, sin, *regular)
+        return turn_in_blocks(x, new_like(x), cos, sin, *regular)
     turned, lanes = _pairs(x, cos, sin, plan, reads), regular_lanes(plan, writes)
     if lanes is None or lanes[2] == "apart":
         return x.index_copy(-1, constant(plan, writes, x.device).flatten(), torch.cat(turned, -1))
