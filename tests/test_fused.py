@@ -36,6 +36,7 @@ PLANS = {
     "half_split": plan("half_split"),
     "interleaved": plan("interleaved"),
     "one_block": plan("half_split", 128),
+    "one_block_interleaved": plan("interleaved", 128),
     "tiny": plan("interleaved", 2),
     "partial": plan("half_split", 96, rotary_dim=22),
     "partial_interleaved": plan("interleaved", 96, rotary_dim=42),
@@ -136,6 +137,18 @@ def test_special_values(name: str, dtype: str) -> None:
         y = np.zeros_like(x)
         assert rotate_arrays(plan, [(x, y, cos, sin)])
         assert np.array_equal(bits(y), bits(expected(plan, x, cos, sin)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["half_split", "interleaved", "one_block", "deinterleaving"])
+def test_a_nan_with_all_its_bits_set_stays_one(name: str, dtype: str) -> None:
+    plan, wide = PLANS[name], np.float64 if dtype == "float64" else np.float32
+    x, ones = np.ones((1, 1, 4, plan.head_dim), DTYPES[dtype]), np.array(-1, f"i{wide().itemsize}")
+    for nan in (ones, ones & np.iinfo(ones.dtype).max):  # with either sign
+        table = np.full((1, 1, 4, plan.n_pairs), nan.view(wide))
+        y = np.zeros_like(x)
+        assert rotate_arrays(plan, [(x, y, table, table)])
+        assert np.isnan(y.astype(np.float64)).all()
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

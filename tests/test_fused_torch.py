@@ -17,6 +17,8 @@ PLANS = [
     RopeConfig(head_dim=80, base=1e4, pairing="half_split").plan(),
     RopeConfig(head_dim=64, base=1e4, pairing="interleaved", rotary_dim=24).plan(),
     RopeConfig(head_dim=32, base=1e4, pairing="interleaved", out_pairing="half_split", attention_factor=1.5).plan(),
+    RopeConfig(head_dim=128, base=1e4, pairing="half_split").plan(),
+    RopeConfig(head_dim=64, base=1e4, pairing="interleaved").plan(),
 ]
 DTYPES = ["float32", "float64", "float16", "bfloat16"]
 
@@ -40,7 +42,9 @@ def pair(plan: Any, dtype: str, length: int = 7, batch: int = 2) -> tuple[Any, A
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("plan", PLANS, ids=["half_split", "partial", "deinterleaving"])
+@pytest.mark.parametrize(
+    "plan", PLANS, ids=["half_split", "partial", "deinterleaving", "whole rows", "whole interleaved rows"]
+)
 def test_the_bits_are_those_of_the_operations(plan: Any, dtype: str, operations: Any) -> None:
     q, k = pair(plan, dtype)
     ids = torch.tensor([[5, 0, 2**31 - 1, -7, 1, 2, 3], [0, 1, 2, 3, 4, 5, 6]])
@@ -159,6 +163,25 @@ def test_no_table_is_made_at_any_position(operations: Any) -> None:
         rope.TABLES.clear()
         assert all(map(torch.equal, rope.apply(PLANS[0], q, k, offset=offset), want))
         assert len(rope.TABLES) == 0
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-30])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("head_dim", [40, 128, 160])
+@pytest.mark.parametrize("pairing", ["half_split", "interleaved"])
+def test_every_16_bit_number_by_angles_made_in_the_kernel(
+    pairing: str, head_dim: int, dtype: Any, factor: float, operations: Any
+) -> None:
+    plan = RopeConfig(head_dim=head_dim, base=1e4, pairing=pairing, attention_factor=factor).plan()
+    generator, rows = torch.Generator().manual_seed(0), -(-(1 << 16) // plan.n_pairs)
+    x = torch.empty(1, 1, rows, head_dim, dtype=dtype)
+    for lanes in plan.lanes.T:
+        everything = torch.randperm(1 << 16, generator=generator).to(torch.int16).view(dtype)
+        x[..., torch.tensor(lanes)] = everything.repeat(2)[: rows * plan.n_pairs].reshape(1, 1, rows, -1)
+    got, want = rope.apply(plan, x), operations(lambda: rope.apply(plan, x))
+
+    assert torch.equal(got.isnan(), want.isnan())
+    assert torch.equal(got.nan_to_num().view(torch.int16), want.nan_to_num().view(torch.int16))
 
 
 def flags_of_memory(address: int) -> list[str]:

@@ -100,7 +100,7 @@ def _ready(job: Job, threads: int, openmp: tuple[int, int]) -> tuple[Any, bytes]
     In small work each thread begins with the chunks of its last call, parts of which lie in its cache; in large work all take
     the next chunk, so that they work on memory side by side.
     """
-    kernel = _kernels().rotation(job.form, job.read, job.write, job.plain, job.in_place)
+    kernel = _kernels().rotation(job.form, job.read, job.write, job.plain, job.in_place, job.whole, job.makes)
     start, number = openmp[0], 0 if job.far else openmp[1]
     chunks, pieces = team.chunks(job.n_bytes, threads), job.stretches
     if pieces and (pieces % threads == 0 or pieces >= 4 * threads):  # whole stretches of tokens: each row is made once

@@ -22,6 +22,8 @@ LOOPS = 4  # nested loops over rows: batch, heads, groups and tokens
 BLOCK_BYTES = 1 << 14  # of rows of cos and sin: they stay in a core's first cache while the heads go by
 FAR = 1 << 26  # bytes read and written: beyond, memory wants long runs more than the first cache wants short blocks ..
 FAR_BLOCK_BYTES = 1 << 19  # .. and these stay in a core's second cache
+COMMON = 32, 64  # numbers of pairs, those of head_dim 64 and 128: kernels of their own turn whole rows
+PARTED = 32  # pairs of bfloat16 that one vector of 32-bit words holds half of
 SHARES = 8  # of the tokens: with fewer, there is no work for all threads ..
 SHORTEST = 16  # .. but no share is shorter, where rows lie together token after token
 
@@ -29,7 +31,7 @@ SHORTEST = 16  # .. but no share is shorter, where rows lie together token after
 # A chunk is what a thread takes at a time; it is walked in pieces, first of q and then of k.
 CLAIMS, CHUNKS, PARTS, THREADS, NUMBER, PIECES, HEADER = 0, 16, 17, 18, 19, 28, 32
 MOST_CHUNKS = 64 * CHUNKS
-MAKES, POSITIONS, START, COUNT, AXES, HIGH, LOW, FACTOR = range(20, 28)  # of a job that makes its rows of cos and sin
+POSITIONS, START, COUNT, AXES, HIGH, LOW, FACTOR = range(20, 27)  # of a job that makes its rows of cos and sin
 X, Y, COS, SIN, UNITS, BLOCK, TOKENS = range(7)
 SIZE, X_STEP, Y_STEP, TABLE_STEP = 7, 7 + LOOPS, 7 + 2 * LOOPS, 7 + 3 * LOOPS
 PAIRS, LANES, READ_0, READ_1, WRITE_0, WRITE_1, X_LANE, Y_LANE, COPIES, BOUNCES = range(7 + 4 * LOOPS, 17 + 4 * LOOPS)
@@ -153,7 +155,8 @@ class Job:
     """A job without addresses.  numbers: its bytes, and their address.  n_bytes: what is read and written.
 
     plain: every row is read where it lies, and nothing of it is copied.  in_place: it is written there, too.  far: the tensors
-    do not lie in a core's cache.
+    do not lie in a core's cache.  whole: how many pairs a row has, where it is turned at once, or 0.  makes: it makes its rows of
+    cos and sin.
     stretches: of tokens, into which the work is best cut; 0 where that does not matter.
     """
 
@@ -163,6 +166,8 @@ class Job:
     plain: bool
     in_place: bool
     far: bool
+    whole: int
+    makes: bool
     numbers: npt.NDArray[np.int64]
     address: int
     n_bytes: int
@@ -207,15 +212,18 @@ def job(plan: RotaryPlan, form: str, parts: tuple[Part, ...], reads: str, writes
         row[[X_LANE, Y_LANE, COPIES, BOUNCES]] = x_lane, y_lane, copies, bounces
         stretches = max(stretches, at.stretches) if makes else 0
     numbers[PARTS] = len(parts)
-    if makes:
-        keep += put_angles(plan, numbers, plan.attention_factor)
     ways = ("scattered", "scattered") if scattered else (lanes.read, lanes.write)
+    words = form == "bfloat16" and ways == ("halves", "halves")
+    if makes:
+        keep += put_angles(plan, numbers, plan.attention_factor, parted(plan.n_pairs) if words else slice(None))
     return Job(
         form,
         *ways,
         plain,
         all(part.in_place for part in parts),
         far,
+        plan.n_pairs if plan.n_pairs in COMMON and not scattered and form != "float64" else 0,
+        makes,
         numbers,
         numbers.ctypes.data,
         n_bytes,
@@ -224,9 +232,24 @@ def job(plan: RotaryPlan, form: str, parts: tuple[Part, ...], reads: str, writes
     )
 
 
-def put_angles(plan: RotaryPlan, numbers: npt.NDArray[np.int64], factor: float) -> list[Any]:
-    """Write to a job what rows of cos and sin, times a factor, are made from; return the arrays that it now points to."""
-    high, low = (np.ascontiguousarray(limb.T, np.uint32) for limb in limbs(plan, 64))  # (n_axes, n_pairs)
-    numbers[[MAKES, AXES, HIGH, LOW]] = 1, plan.n_axes, high.ctypes.data, low.ctypes.data
+def put_angles(
+    plan: RotaryPlan, numbers: npt.NDArray[np.int64], factor: float, order: npt.NDArray[np.intp] | slice = slice(None)
+) -> list[Any]:
+    """Write to a job what rows of cos and sin, times a factor, are made from; return the arrays that it now points to.
+
+    order: that of the pairs in a row.
+    """
+    high, low = (np.ascontiguousarray(limb.T[:, order], np.uint32) for limb in limbs(plan, 64))  # (n_axes, n_pairs)
+    numbers[[AXES, HIGH, LOW]] = plan.n_axes, high.ctypes.data, low.ctypes.data
     numbers[FACTOR : FACTOR + 1].view(np.float32)[0] = factor
     return [high, low]
+
+
+def parted(n_pairs: int) -> npt.NDArray[np.intp]:
+    """Return the order of rows that are made for halves of bfloat16: of each PARTED pairs, the even ones first and then the odd ones.
+
+    Two bfloat16 of one 32-bit word are an even lane and an odd one, which no shuffle then has to bring to their numbers.
+    """
+    order, n = np.arange(n_pairs), n_pairs // PARTED * PARTED
+    order[:n] = order[:n].reshape(-1, PARTED // 2, 2).swapaxes(1, 2).ravel()
+    return order

@@ -28,7 +28,7 @@ from . import vectors
 from .vectors import add_phase, claim, copy, cos_sin, fetch, floats, integers, invoke, invoke_number, invoke_team, turn
 
 WIDTH = 16  # pairs at a time: a cache line of float32
-AHEAD = 2048  # bytes before x is needed, it is asked for: processors do not foresee two lines of a row at once
+AHEAD = 4096  # bytes before x is needed, it is asked for: processors do not foresee two lines of a row at once
 CACHE_LINE = 64
 ROWS = 32  # of a table, made together: they stay in the first cache
 _SIGNATURE = types.void(types.CPointer(types.int64))
@@ -47,6 +47,12 @@ class Kernel:
 def address_of(array: Any) -> Any:
     """Return the address of an array as int64; Numba's own is a uint64, and becomes a float64 when an int64 joins it."""
     return np.int64(array.ctypes.data)
+
+
+@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+def line_of(array: Any) -> Any:
+    """Return where the first cache line begins in an array: a vector that crosses lines is loaded twice."""
+    return -(-address_of(array) // CACHE_LINE) * CACHE_LINE
 
 
 @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
@@ -95,22 +101,27 @@ def taken(claims: Any, chunk: Any) -> Any:
 
 
 @cache
-def rotation(form: str, read: str, write: str, plain: bool, in_place: bool) -> Kernel:  # noqa: PLR0915
+def rotation(  # noqa: PLR0915
+    form: str, read: str, write: str, plain: bool, in_place: bool, whole: int, makes: bool
+) -> Kernel:
     """Return the kernel for tensors of a storage format whose pairs are read and written in these ways.
 
     It computes R-2.1 for every row of a job's parts; the words are those of `job.Lanes`, `job.Job` and `vectors.turn`.
+    whole: 0, or how many pairs every row has, which are then turned at once.  makes: it makes its rows of cos and sin.
     """
     size, wide = vectors.SIZES[form], 8 if form == "float64" else 4
     scattered = read == "scattered"
     way_in, way_out = ("halves", "halves") if scattered else (read, write)
     next_in, next_out = size * (2 if way_in == "steps" else 1), size * (2 if way_out == "steps" else 1)
-    broad, width, narrow = CACHE_LINE // size, min(CACHE_LINE // size, WIDTH), 32 // wide // 2
+    broad, width, few = CACHE_LINE // size, min(CACHE_LINE // size, WIDTH), 32 // wide // 2
+    kind = "made" if makes else "given"
+    row, span_in, span_out = whole or 1, whole * next_in, whole * next_out
 
     def work(job: Any) -> None:  # noqa: PLR0915  # one piece: a call would cost more than a row
         j = carray(job, (place.HEADER + 2 * place.PART,))
         claims, chunks, pieces, begins = address_of(j), j[place.CHUNKS], j[place.PIECES], first_chunk(j)
         bounced = np.empty(size * max(j[place.HEADER + place.LANES], 1), np.uint8)
-        makes, positions, start, count = j[place.MAKES], j[place.POSITIONS], j[place.START], j[place.COUNT]
+        positions, start, count = j[place.POSITIONS], j[place.START], j[place.COUNT]
         axes, high, low = j[place.AXES], j[place.HIGH], j[place.LOW]
         factor = floats(address_of(j) + 8 * place.FACTOR)[0]
         longest = 1  # stretch of tokens
@@ -118,7 +129,7 @@ def rotation(form: str, read: str, write: str, plain: bool, in_place: bool) -> K
             p = place.HEADER + part * place.PART
             if j[p + place.TABLE_STEP + j[p + place.TOKENS]]:
                 longest = max(longest, j[p + place.BLOCK])
-        rows = np.empty(2 * longest * j[place.HEADER + place.PAIRS] if makes else 0, np.float32)
+        rows = np.empty(2 * longest * j[place.HEADER + place.PAIRS] + CACHE_LINE if makes else 0, np.float32)
         zeros = np.zeros(max(j[place.HEADER + place.PAIRS], 1) if makes else 0, np.uint32)
         all_cos = 4 * longest * j[place.HEADER + place.PAIRS]
         made, made_step, made_end = -1, -1, -1  # which rows are in `rows`
@@ -182,9 +193,9 @@ def rotation(form: str, read: str, write: str, plain: bool, in_place: bool) -> K
                                 made, made_step, made_end = at, along, last
                                 make_rows(
                                     positions, start, at, last, along if along else 1, count, axes, pairs, high, low,
-                                    address_of(rows), address_of(rows) + all_cos, factor, address_of(zeros),
+                                    line_of(rows), line_of(rows) + all_cos, factor, address_of(zeros),
                                 )  # fmt: skip
-                            pc = address_of(rows) + (inside * 4 * pairs if along else 0)
+                            pc = line_of(rows) + (inside * 4 * pairs if along else 0)
                             ps = pc + all_cos
                             next_row = 4 * pairs if t_step else 0
                         else:
@@ -208,8 +219,21 @@ def rotation(form: str, read: str, write: str, plain: bool, in_place: bool) -> K
                                 for k in range(pairs):
                                     x0, x1 = px + integers(r0)[k], px + integers(r1)[k]
                                     y0, y1 = py + integers(w0)[k], py + integers(w1)[k]
-                                    turn(form, 1, way_in, way_out, x0, x1, y0, y1, pc + wide * k, ps + wide * k)
+                                    turn(form, 1, way_in, way_out, kind, x0, x1, y0, y1, pc + wide * k, ps + wide * k)
                             x0, x1, y0, y1 = px + r0, px + r1, py + w0, py + w1
+                            if whole:
+                                for at in range(0, span_in, CACHE_LINE):
+                                    fetch("read", x0 + at + ahead)
+                                    if way_in != "steps":
+                                        fetch("read", x1 + at + ahead)
+                                if not in_place:
+                                    for at in range(0, span_out, CACHE_LINE):
+                                        fetch("write", y0 + at + y_ahead)
+                                        if way_out != "steps":
+                                            fetch("write", y1 + at + y_ahead)
+                                turn(form, row, way_in, way_out, kind, x0, x1, y0, y1, pc, ps)
+                                x, py, pc, ps = x + x_step, py + y_step, pc + next_row, ps + next_row
+                                continue
                             for k in range(0, most, broad):
                                 i, o, t = k * next_in, k * next_out, k * wide
                                 fetch("read", x0 + i + ahead)
@@ -217,19 +241,19 @@ def rotation(form: str, read: str, write: str, plain: bool, in_place: bool) -> K
                                 if not in_place:
                                     fetch("write", y0 + o + y_ahead)
                                     fetch("write", (y0 + CACHE_LINE if way_out == "steps" else y1) + o + y_ahead)
-                                turn(form, broad, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
+                                turn(form, broad, way_in, way_out, kind, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
                             k = pairs if scattered else most
                             while k + width <= pairs:
                                 i, o, t = k * next_in, k * next_out, k * wide
-                                turn(form, width, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
+                                turn(form, width, way_in, way_out, kind, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
                                 k += width
-                            while k + narrow <= pairs:
+                            while k + few <= pairs:
                                 i, o, t = k * next_in, k * next_out, k * wide
-                                turn(form, narrow, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
-                                k += narrow
+                                turn(form, few, way_in, way_out, kind, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
+                                k += few
                             while k < pairs:
                                 i, o, t = k * next_in, k * next_out, k * wide
-                                turn(form, 1, way_in, way_out, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
+                                turn(form, 1, way_in, way_out, kind, x0 + i, x1 + i, y0 + o, y1 + o, pc + t, ps + t)
                                 k += 1
                             x, py, pc, ps = x + x_step, py + y_step, pc + next_row, ps + next_row
 

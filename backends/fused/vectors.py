@@ -7,7 +7,7 @@ so a kernel gives the bits of `ropecore.rotation.rotate`.
 """
 
 from collections.abc import Sequence
-from functools import cache, reduce
+from functools import cache
 from typing import Any
 
 import numba
@@ -18,25 +18,13 @@ from numba.extending import intrinsic
 
 from ropecore import precision
 
+from .job import PARTED
+
 _FLOAT, _DOUBLE, _HALF = ir.FloatType(), ir.DoubleType(), ir.HalfType()
 _INT16, _INT32, _INT64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
 STORED = {"float32": _FLOAT, "float64": _DOUBLE, "float16": _HALF, "bfloat16": _INT16}  # as elements lie in memory
 SIZES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
-_PART = 16  # float32 numbers in one vector of the processor
-
-
-class _BFloat(ir.Type):  # type: ignore[misc]
-    """LLVM's type of the instruction that rounds to bfloat16, which llvmlite lacks."""
-
-    def _to_string(self) -> str:
-        return "bfloat"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _BFloat)
-
-    def __hash__(self) -> int:
-        return hash(_BFloat)
 
 
 @cache
@@ -47,11 +35,6 @@ def has(*features: str) -> bool:
     return all(f"+{feature}" in known for feature in features)
 
 
-def rounds_to_bfloat16() -> bool:
-    """Return whether there is an instruction that rounds two vectors of the widest kind to one of bfloat16."""
-    return has("avx512bf16", "avx512bw")
-
-
 def computed(form: str) -> Any:
     """Return the type that a format is computed in, which is that of its tables.  Rule R-10.4."""
     return _DOUBLE if form == "float64" else _FLOAT
@@ -59,24 +42,28 @@ def computed(form: str) -> Any:
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def turn(
-    _: Any, form: Any, width: Any, read: Any, write: Any, x0: Any, x1: Any, y0: Any, y1: Any, cos: Any, sin: Any
-) -> Any:
+    _: Any, form: Any, width: Any, read: Any, write: Any, tables: Any,
+    x0: Any, x1: Any, y0: Any, y1: Any, cos: Any, sin: Any,
+) -> Any:  # fmt: skip
     """Turn `width` pairs: y0 = x0 cos - x1 sin, y1 = x0 sin + x1 cos, everything loaded before anything is stored.
 
     read, write: "halves", the first lanes lie together at x0 and the second at x1; or "steps", they alternate from x0 on
     (x1 is ignored).  x0 .. y1 are addresses of elements of `form`, cos and sin of the type it is computed in.
+    tables: "given", in the order of the pairs; or "made", where `job.parted` tells their order, and they hold no NaN.
     Rules R-2.1, R-10.4.
     """
-    name, n = form.literal_value, width.literal_value
+    name, n, made = form.literal_value, width.literal_value, tables.literal_value == "made"
     how_read, how_write = read.literal_value, write.literal_value
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        x0, x1, y0, y1, c, s = args[4:]
-        cos, sin = _load(b, c, computed(name), n), _load(b, s, computed(name), n)
-        words = n % 4 == 0 and not (n == 2 * _PART and rounds_to_bfloat16())
-        if name == "bfloat16" and words and how_read == how_write == "halves":
-            _turn_words(b, n, (x0, x1), (y0, y1), cos, sin)
+        x0, x1, y0, y1, c, s = args[5:]
+        if name == "bfloat16" and how_read == how_write == "halves" and n % 4 == 0:
+            step = PARTED if n % PARTED == 0 else n
+            for i in range(0, n, step):
+                x, y = ([_moved(b, at, 2 * i) for at in each] for each in ((x0, x1), (y0, y1)))
+                _turn_words(b, step, x, y, _moved(b, c, 4 * i), _moved(b, s, 4 * i), made)
             return context.get_dummy_value()
+        cos, sin = _load(b, c, computed(name), n), _load(b, s, computed(name), n)
         if how_read == "steps":
             first, second = _load_pairs(b, x0, name, n)
         else:
@@ -84,13 +71,13 @@ def turn(
         turned_first = b.fsub(b.fmul(first, cos), b.fmul(second, sin))
         turned_second = b.fadd(b.fmul(first, sin), b.fmul(second, cos))
         if how_write == "steps":
-            _store_pairs(b, turned_first, turned_second, y0, name)
+            _store_pairs(b, turned_first, turned_second, y0, name, made)
         else:
-            for stored, address in zip(narrowed(b, [turned_first, turned_second], name), (y0, y1), strict=True):
-                _store(b, stored, address)
+            _store(b, narrowed(b, turned_first, name), y0)
+            _store(b, narrowed(b, turned_second, name), y1)
         return context.get_dummy_value()
 
-    return types.void(form, width, read, write, *[types.int64] * 6), codegen
+    return types.void(form, width, read, write, tables, *[types.int64] * 6), codegen
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
@@ -260,60 +247,29 @@ def widened(b: Any, stored: Any, form: str) -> Any:
     return stored
 
 
-def narrowed(b: Any, values: Sequence[Any], form: str) -> list[Any]:
-    """Return vectors of computed numbers in their storage format, rounded to nearest, ties to even.  Rule R-10.4."""
-    n = values[0].type.count
-    if form == "float16":
-        return [b.fptrunc(value, ir.VectorType(_HALF, n)) for value in values]
-    if form == "bfloat16" and n == 2 * _PART and rounds_to_bfloat16():
-        return _narrowed_to_bfloat16(b, values)
-    if form == "bfloat16":
-        return [_upper_halves(b, value) for value in values]
-    return list(values)
-
-
-def _upper_halves(b: Any, value: Any) -> Any:
+def narrowed(b: Any, value: Any, form: str) -> Any:
+    """Return a vector of computed numbers in their storage format, rounded to nearest, ties to even.  Rule R-10.4."""
     n = value.type.count
-    return b.trunc(b.lshr(_rounded_to_bfloat16(b, value), _all(n, 16)), ir.VectorType(_INT16, n))
+    if form == "float16":
+        return b.fptrunc(value, ir.VectorType(_HALF, n))
+    if form == "bfloat16":
+        return b.trunc(b.lshr(_rounded_to_bfloat16(b, value), _all(n, 16)), ir.VectorType(_INT16, n))
+    return value
 
 
-def _narrowed_to_bfloat16(b: Any, values: Sequence[Any]) -> list[Any]:
-    """Return vectors rounded by the processor's own instruction, or by integers if one of the numbers is subnormal.
-
-    The instruction takes a subnormal number for 0, and is IEEE's rounding for all others.  So all numbers go the longer way if
-    one of them has become 0.
-    """
-    n, part, words = 2 * _PART, ir.VectorType(_FLOAT, _PART), ir.VectorType(_INT16, 2 * _PART)
-    kind = ir.FunctionType(ir.VectorType(_BFloat(), n), [part, part])
-    rounded = b.module.declare_intrinsic("llvm.x86.avx512bf16.cvtne2ps2bf16.512", (), kind)
-    quick = []
-    for value in values:
-        low, high = (_shuffled(b, value, value, range(at, at + _PART)) for at in (0, _PART))
-        quick.append(b.bitcast(b.call(rounded, [high, low]), words))
-    magnitude, nothing = ir.Constant(words, [0x7FFF] * n), ir.Constant(words, [0] * n)
-    smaller = b.module.declare_intrinsic(f"llvm.umin.v{n}i16", (), ir.FunctionType(words, [words, words]))
-    least = reduce(lambda one, other: b.call(smaller, [one, other]), [b.and_(each, magnitude) for each in quick])
-    some = b.icmp_unsigned("!=", b.bitcast(b.icmp_unsigned("==", least, nothing), ir.IntType(n)), ir.IntType(n)(0))
-    here = b.block
-    with b.if_then(some, likely=False):
-        by_integers, there = [_upper_halves(b, value) for value in values], b.block
-    result = []
-    for one, other in zip(quick, by_integers, strict=True):
-        result.append(b.phi(words))
-        result[-1].add_incoming(one, here)
-        result[-1].add_incoming(other, there)
-    return result
-
-
-def _turn_words(b: Any, n: int, x: Sequence[Any], y: Sequence[Any], cos: Any, sin: Any) -> None:
+def _turn_words(b: Any, n: int, x: Sequence[Any], y: Sequence[Any], cos: Any, sin: Any, made: bool) -> None:
     """Turn n pairs of bfloat16 whose halves lie together, two lanes a 32-bit word: nothing is widened or packed by shuffles."""
     words = [_halves(b, _load(b, address, _INT32, n // 2)) for address in x]  # the even lanes, and the odd ones
     turned = []
     for parity, (first, second) in enumerate(zip(*words, strict=True)):
-        c, s = (_shuffled(b, table, table, range(parity, n, 2)) for table in (cos, sin))
+        if made and n == PARTED:  # in the order of `job.parted`
+            c, s = (_load(b, _moved(b, table, 2 * n * parity), _FLOAT, n // 2) for table in (cos, sin))
+        else:
+            tables = (_load(b, table, _FLOAT, n) for table in (cos, sin))
+            c, s = (_shuffled(b, table, table, range(parity, n, 2)) for table in tables)
         turned.append((b.fsub(b.fmul(first, c), b.fmul(second, s)), b.fadd(b.fmul(first, s), b.fmul(second, c))))
     for (even, odd), address in zip(zip(*turned, strict=True), y, strict=True):
-        _store(b, _joined(b, even, odd), address)
+        _store(b, _packed(b, even, odd, made), address)
 
 
 def _halves(b: Any, words: Any) -> tuple[Any, Any]:
@@ -324,11 +280,26 @@ def _halves(b: Any, words: Any) -> tuple[Any, Any]:
     return low, high
 
 
-def _joined(b: Any, low: Any, high: Any) -> Any:
-    """Return numbers rounded to bfloat16 as the lower and the upper halves of 32-bit words."""
-    n = low.type.count
-    upper = b.and_(_rounded_to_bfloat16(b, high), _all(n, 0xFFFF0000))
-    return b.or_(b.lshr(_rounded_to_bfloat16(b, low), _all(n, 16)), upper)
+def _packed(b: Any, low: Any, high: Any, made: bool) -> Any:
+    """Return numbers rounded to bfloat16, to nearest, ties to even, as the lower and the upper halves of 32-bit words.
+
+    A 16-bit half is rounded up if what it loses is more than half of its unit, or just half where it is odd: if the bits that it
+    loses, joined by its own last one, are above 0x8000.  A NaN must not become a 0 so.  Of bfloat16 and numbers that are
+    finite, made: tables without a NaN, it loses nothing; of others it may have all bits set.  Rule R-10.4.
+    """
+    n = 2 * low.type.count
+    short, lanes = ir.VectorType(_INT16, n), range(n)
+    low, high = (b.bitcast(value, ir.VectorType(_INT32, n // 2)) for value in (low, high))
+    crossed = b.or_(b.shl(high, _all(n // 2, 16)), b.lshr(low, _all(n // 2, 16)))  # what low keeps, and what high loses
+    low, high, crossed = (b.bitcast(each, short) for each in (low, high, crossed))
+    kept = _shuffled(b, crossed, high, [lane + n * (lane % 2) for lane in lanes])
+    lost = _shuffled(b, low, crossed, [lane + n * (lane % 2) for lane in lanes])
+    one, half, most = (ir.Constant(short, [value] * n) for value in (1, 0x8000, 0x7FFF))
+    up = b.icmp_unsigned(">", b.or_(lost, b.and_(kept, one)), half)
+    if not made:
+        up = b.and_(up, b.icmp_unsigned("!=", b.and_(kept, most), most))
+    add = b.module.declare_intrinsic(f"llvm.uadd.sat.v{n}i16", (), ir.FunctionType(short, [short, short]))
+    return b.select(up, b.call(add, [kept, one]), kept)  # of a plain sum LLVM would make a difference, and take longer
 
 
 def _rounded_to_bfloat16(b: Any, value: Any) -> Any:
@@ -352,18 +323,12 @@ def _load_pairs(b: Any, address: Any, form: str, n: int) -> tuple[Any, Any]:
     return _shuffled(b, both, both, range(0, 2 * n, 2)), _shuffled(b, both, both, range(1, 2 * n, 2))
 
 
-def _store_pairs(b: Any, first: Any, second: Any, address: Any, form: str) -> None:
-    """Store two vectors of n computed numbers as n pairs that alternate in memory."""
-    n = first.type.count
-    if form == "bfloat16" and n % _PART == 0 and rounds_to_bfloat16():
-        parts = [[*range(at, at + _PART), *range(n + at, n + at + _PART)] for at in range(0, n, _PART)]
-        rounded = narrowed(b, [_shuffled(b, first, second, lanes) for lanes in parts], form)
-        for at, part in enumerate(rounded):
-            _store(b, _shuffled(b, part, part, _alternating(_PART)), b.add(address, _INT64(4 * _PART * at)))
-    elif form == "bfloat16":
-        _store(b, _joined(b, first, second), address)
+def _store_pairs(b: Any, first: Any, second: Any, address: Any, form: str, made: bool) -> None:
+    """Store two vectors of n computed numbers as n pairs that alternate in memory; made: see `_packed`."""
+    if form == "bfloat16":
+        _store(b, _packed(b, first, second, made), address)
     else:
-        _store(b, narrowed(b, [_shuffled(b, first, second, _alternating(n))], form)[0], address)
+        _store(b, narrowed(b, _shuffled(b, first, second, _alternating(first.type.count)), form), address)
 
 
 def _alternating(n: int) -> list[int]:
@@ -388,6 +353,10 @@ def _spread(b: Any, value: Any, n: int) -> Any:
         ir.Constant(vector, ir.Undefined),
         [0] * n,
     )
+
+
+def _moved(b: Any, address: Any, n_bytes: int) -> Any:
+    return b.add(address, _INT64(n_bytes))
 
 
 def _load(b: Any, address: Any, element: Any, n: int) -> Any:
