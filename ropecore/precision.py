@@ -79,12 +79,17 @@ def cos_sin_of_phase(
 
     to_float32 converts the signed remainder, which lies in [-2^29, 2^29).
     """
+    return turn_by_quarters(*within_a_quarter(phase, to_float32), where)
+
+
+def within_a_quarter(phase: Any, to_float32: Callable[[Any], Any]) -> tuple[Any, Any, Any]:
+    """Return float32 (cos, sin) of what is left of a phase beside the nearest number of quarter turns, and that number.  R-10.2"""
     quarter = (phase + (1 << 29)) >> 30
     x = to_float32(phase - (quarter << 30)) * 2.0**-29
     z = x * x
     sin = x * (_S0 + (_T0 + z * (_S1 + z * (_S2 + z * (_S3 + z * _S4)))))
     cos = 1.0 + z * (_C1 + z * (_C2 + z * (_C3 + z * _C4)))
-    return turn_by_quarters(cos, sin, quarter, where)
+    return cos, sin, quarter
 
 
 def turn_by_quarters(cos: Any, sin: Any, quarter: Any, where: Callable[[Any, Any, Any], Any]) -> tuple[Any, Any]:
@@ -92,6 +97,12 @@ def turn_by_quarters(cos: Any, sin: Any, quarter: Any, where: Callable[[Any, Any
     odd = (quarter & 1) == 1
     cos, sin = where(odd, sin, cos), where(odd, cos, sin)
     return where(((quarter + 1) & 2) == 2, -cos, cos), where((quarter & 2) == 2, -sin, sin)
+
+
+def turn_bits_by_quarters(cos: Any, sin: Any, quarter: Any) -> tuple[Any, Any]:
+    """Return the same of the bits of float32 numbers, all int32 that wraps: for libraries that compare slowly.  R-10.2"""
+    swap = (cos ^ sin) & -(quarter & 1)
+    return cos ^ swap ^ (((quarter + 1) & 2) << 30), sin ^ swap ^ ((quarter & 2) << 30)
 
 
 def phase_64(p: IntArray, g: tuple[IntArray, ...]) -> Any:

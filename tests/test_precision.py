@@ -23,7 +23,9 @@ from ropecore.precision import (
     remainder_of_phase,
     remainder_of_words,
     signed_log_magnitude,
+    turn_bits_by_quarters,
     turn_by_quarters,
+    within_a_quarter,
     wrapping_phase_32,
 )
 
@@ -180,3 +182,13 @@ def test_dtypes_by_name(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
     with pytest.raises(RopeError, match="ml_dtypes"):
         numpy_dtype("bfloat16")
+
+
+def test_bits_are_turned_as_numbers_are() -> None:
+    phase = np.arange(-(2**31), 2**31, 9_999_991).astype(np.int32)  # 26 to 27 in each eighth of a turn
+    *both, quarter = within_a_quarter(phase, lambda r: r.astype(np.float32))
+    want = cos_sin_of_phase(phase.astype(np.int64) & 0xFFFFFFFF, lambda r: r.astype(np.float32), np.where)
+    got = turn_bits_by_quarters(*(table.view(np.int32) for table in both), quarter)
+
+    assert {-2, -1, 0, 1} <= set(quarter.tolist())
+    assert [table.tobytes() for table in got] == [table.tobytes() for table in want]

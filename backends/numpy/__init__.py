@@ -30,6 +30,9 @@ Array = npt.NDArray[Any]
 Tables = tuple[Array, Array]
 
 TABLES = TableStore(max_bytes=1 << 28)
+PIECE = (
+    1 << 15
+)  # numbers of a table that are made together without the kernels: what is computed on the way stays in a cache
 SHORTEST_TABLE, LONGEST_TABLE = 1 << 9, 1 << 17  # positions; tables that begin at 0 are shared, and grow by doubling
 
 
@@ -86,7 +89,7 @@ def _tables(call: Call, positions: npt.ArrayLike, role: str, dtype: str) -> Tabl
     if exact and (made := make_tables(plan, coordinates)):
         return made[0].astype(wanted, copy=False), made[1].astype(wanted, copy=False)
     if exact:
-        cos, sin = cos_sin_of_phase(_phase(plan, coordinates), lambda r: r.astype(np.float32), np.where)
+        cos, sin = _exact(plan, coordinates)
     else:
         angle = sum(
             p[..., None].astype(np.float32) * plan.frequencies[:, a].astype(np.float32)
@@ -94,7 +97,21 @@ def _tables(call: Call, positions: npt.ArrayLike, role: str, dtype: str) -> Tabl
         )
         cos, sin = np.cos(angle), np.sin(angle)
     factor = np.float32(plan.attention_factor * magnitude(plan, coordinates[0], role))
-    return (cos * factor).astype(wanted), (sin * factor).astype(wanted)
+    cos *= factor
+    sin *= factor
+    return cos.astype(wanted, copy=False), sin.astype(wanted, copy=False)
+
+
+def _exact(plan: RotaryPlan, coordinates: list[Array]) -> Tables:
+    """Return float32 cos and sin of the exact class, without A, a piece at a time.  Rule R-10.2."""
+    shape, size, rows = coordinates[0].shape, coordinates[0].size, max(1, PIECE // max(plan.n_pairs, 1))
+    cos, sin = (np.empty((size, plan.n_pairs), np.float32) for _ in range(2))
+    flat = [p.reshape(-1) for p in coordinates]
+    for start in range(0, size, rows):
+        at = slice(start, start + rows)
+        phase = _phase(plan, [p[at] for p in flat])
+        cos[at], sin[at] = cos_sin_of_phase(phase, lambda r: r.astype(np.float32), np.where)
+    return cos.reshape(*shape, plan.n_pairs), sin.reshape(*shape, plan.n_pairs)
 
 
 def _tables_of(call: Call, part: Part) -> Tables:

@@ -19,10 +19,13 @@ from ropecore.precision import (
     real_phase_32,
     remainder_of_words,
     signed_log_magnitude,
+    turn_bits_by_quarters,
     turn_by_quarters,
+    within_a_quarter,
 )
 
 from .constants import constant, facts, recording
+from .memory import new
 
 _LOW_32 = 0xFFFFFFFF
 PIECE = 1 << 17  # numbers of a table that are made together on a host: what is computed on the way stays in a cache
@@ -92,22 +95,33 @@ def _cos_sin_32(plan: RotaryPlan, columns: Sequence[Tensor], precision: str) -> 
     if not _seen(columns[0]) or columns[0].numel() * n_pairs <= PIECE:
         return _exact_32(plan, columns)
     n, rows = columns[0].numel(), max(1, PIECE // n_pairs)
-    tables = [torch.empty((n, n_pairs), dtype=torch.float32, device=device) for _ in range(2)]
+    tables = [new((n, n_pairs), torch.float32) for _ in range(2)]
     flat = [p.reshape(-1) for p in columns]
-    for at in range(0, n, rows):
-        tables[0][at : at + rows], tables[1][at : at + rows] = _exact_32(plan, [p[at : at + rows] for p in flat])
+    for start in range(0, n, rows):
+        at = slice(start, start + rows)
+        phase = _phase_32(plan, [p[at] for p in flat])
+        wrapping = phase.to(torch.int32)  # which it does here, but need not in a compiled graph
+        cos, sin, quarter = within_a_quarter(wrapping, lambda r: r.to(torch.float32))
+        bits = turn_bits_by_quarters(cos.view(torch.int32), sin.view(torch.int32), quarter)
+        tables[0][at], tables[1][at] = bits[0].view(torch.float32), bits[1].view(torch.float32)
     cos, sin = (table.reshape(*columns[0].shape, n_pairs) for table in tables)
     return cos, sin
 
 
 def _exact_32(plan: RotaryPlan, columns: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return float32 cos and sin of the exact class.  Rule R-10.2."""
+    return cos_sin_of_phase(_phase_32(plan, columns), lambda r: r.to(torch.float32), torch.where)
+
+
+def _phase_32(plan: RotaryPlan, columns: Sequence[Tensor]) -> Tensor:
+    """Return the angle in 2^-32 turns, int64.  Rule R-10.2."""
     high, low = constant(plan, "limbs_64", columns[0].device)
     phases = [
         _real_phase(plan, a, p) if plan.real_axes[a] else phase_32(p[..., None], high[a], low[a])
         for a, p in enumerate(columns)
     ]
-    return cos_sin_of_phase(sum(phases[1:], phases[0]) & _LOW_32, lambda r: r.to(torch.float32), torch.where)
+    phase: Tensor = sum(phases[1:], phases[0]) & _LOW_32
+    return phase
 
 
 def _real_phase(plan: RotaryPlan, a: int, p: Tensor) -> Tensor:

@@ -19,12 +19,20 @@ LARGE = 1 << 22  # bytes: NumPy's bound, too
 
 
 def new_like(x: Tensor) -> Tensor:
-    """Return a tensor for the output of a call on x, a dense tensor of the host's memory.
+    """Return a tensor for the output of a call on x, a dense tensor of the host's memory."""
+    return _in_huge_pages(torch.empty_like(x))
 
-    Where it is large the system is asked for huge pages, as NumPy does for its arrays: it then clears 2 MiB at the first touch
-    and not 512 times 4 KiB, which takes longer than the rotation.
+
+def new(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return a tensor of the host's memory."""
+    return _in_huge_pages(torch.empty(shape, dtype=dtype, device="cpu"))
+
+
+def _in_huge_pages(y: Tensor) -> Tensor:
+    """Ask for huge pages where a tensor is large, as NumPy does for its arrays, and return it.
+
+    The system then clears 2 MiB at the first touch and not 512 times 4 KiB, which takes longer than the rotation.
     """
-    y = torch.empty_like(x)
     if y.nbytes >= LARGE and sys.platform == "linux" and hasattr(mmap, "MADV_HUGEPAGE"):
         start, end = -(-y.data_ptr() // mmap.PAGESIZE), (y.data_ptr() + y.nbytes) // mmap.PAGESIZE
         _madvise()(start * mmap.PAGESIZE, (end - start) * mmap.PAGESIZE, mmap.MADV_HUGEPAGE)  # it may refuse: no harm
