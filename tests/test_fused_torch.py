@@ -165,6 +165,22 @@ def test_no_table_is_made_at_any_position(operations: Any) -> None:
         assert len(rope.TABLES) == 0
 
 
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.enable_grad])
+def test_tables_have_the_bits_of_the_operations(mode: Any, operations: Any) -> None:
+    several = RopeConfig(
+        head_dim=80, base=1e4, pairing="half_split", sections=(16, 12, 12), axes=("t", "h", "w")
+    ).plan()
+    ids = torch.randint(-(2**31) + 1, 2**31, (3, 5, 700), generator=torch.Generator().manual_seed(0))
+    calls = [(plan, ids[0]) for plan in PLANS]
+    calls += [(several, ids), (PLANS[0], ids[0, 0, ::7]), (PLANS[0], ids[0, 0, :0]), (PLANS[0], ids[0, 0, 0])]
+    with mode():
+        for plan, where in calls:
+            got, want = rope.cos_sin(plan, where), operations(lambda plan=plan, ids=where: rope.cos_sin(plan, ids))
+            assert all(
+                one.dtype is other.dtype and torch.equal(one, other) for one, other in zip(got, want, strict=True)
+            )
+
+
 @pytest.mark.parametrize("factor", [1.0, 1e-30])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("head_dim", [40, 128, 160])

@@ -24,6 +24,7 @@ from ropecore.precision import (
     within_a_quarter,
 )
 
+from .. import fused
 from .constants import constant, facts, recording
 from .memory import new
 
@@ -91,8 +92,10 @@ def _cos_sin_32(plan: RotaryPlan, columns: Sequence[Tensor], precision: str) -> 
         angles = [p[..., None].to(torch.float32) * frequencies[a] for a, p in enumerate(columns)]
         angle = sum(angles[1:], angles[0])
         return angle.cos(), angle.sin()
-    n_pairs = facts(plan)[0]
-    if not _seen(columns[0]) or columns[0].numel() * n_pairs <= PIECE:
+    n_pairs, seen = facts(plan)[0], all(map(_seen, columns))
+    if seen and (made := _by_kernel(plan, columns, n_pairs)):
+        return made
+    if not seen or columns[0].numel() * n_pairs <= PIECE:
         return _exact_32(plan, columns)
     n, rows = columns[0].numel(), max(1, PIECE // n_pairs)
     tables = [new((n, n_pairs), torch.float32) for _ in range(2)]
@@ -106,6 +109,17 @@ def _cos_sin_32(plan: RotaryPlan, columns: Sequence[Tensor], precision: str) -> 
         tables[0][at], tables[1][at] = bits[0].view(torch.float32), bits[1].view(torch.float32)
     cos, sin = (table.reshape(*columns[0].shape, n_pairs) for table in tables)
     return cos, sin
+
+
+def _by_kernel(plan: RotaryPlan, columns: Sequence[Tensor], n_pairs: int) -> tuple[Tensor, Tensor] | None:
+    """Return the tables of integer axes on the host in one pass, or None without the kernels."""
+    if any(plan.real_axes) or not columns[0].numel() or not fused.available():
+        return None
+    positions = columns[0].contiguous() if len(columns) == 1 else torch.stack(list(columns))
+    cos, sin = (new((*columns[0].shape, n_pairs), torch.float32) for _ in range(2))
+    at = [tensor.data_ptr() for tensor in (positions, cos, sin)]
+    done = fused.fill(plan, at[0], columns[0].numel(), at[1], at[2], threads=torch.get_num_threads())
+    return (cos, sin) if done else None
 
 
 def _exact_32(plan: RotaryPlan, columns: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
