@@ -49,6 +49,8 @@ def _wanted() -> Iterator[Case]:
 def _shown() -> Iterator[Case]:
     for pairing in PAIRINGS:
         yield Case(f"in_place/mul/{pairing}/float64", prefill.in_place_against_mul(pairing, "float64"))
+        for dtype in ("bfloat16", "float16"):
+            yield Case(f"in_place/bytes/{pairing}/{dtype}", prefill.in_place_against_mul(pairing, dtype, by_bytes=True))
         for dtype in DTYPES:
             yield Case(f"output/copy/{pairing}/{dtype}", prefill.output_against_copy(pairing, dtype))
     for length in (1, 16):

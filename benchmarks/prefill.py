@@ -25,15 +25,20 @@ from .case import (
 )
 
 
-def in_place_against_mul(pairing: str, dtype: str, length: int | None = None) -> Callable[[int], Pair]:
-    """ropecore in place against x.mul_(1), which reads and writes the same memory."""
+def in_place_against_mul(
+    pairing: str, dtype: str, length: int | None = None, by_bytes: bool = False
+) -> Callable[[int], Pair]:
+    """ropecore in place against x.mul_(1), which reads and writes the same memory; by_bytes: whatever numbers they are."""
 
     def make(tokens: int) -> Pair:
         rope, plan = torch_adapter(), plan_of(pairing)
         tokens = min(length, 64 * tokens) if length else tokens
         q, k = q_and_k(tokens, dtype)
+        name, other = "mul_(1)", lambda: (q.mul_(1), k.mul_(1))
+        if by_bytes:
+            name, other = "mul_(1) of the bytes", _in_place(q, k)
         return Pair(
-            "ropecore apply_", "mul_(1)", lambda: rope.apply_(plan, q, k), lambda: (q.mul_(1), k.mul_(1)),
+            "ropecore apply_", name, lambda: rope.apply_(plan, q, k), other,
             n_bytes=2 * (q.nbytes + k.nbytes), calls=max(1, 4096 // tokens),
         )  # fmt: skip
 
@@ -139,12 +144,18 @@ def transformers_against_plain(what: str) -> Callable[[int], Pair]:
     return make
 
 
+def _in_place(q: Any, k: Any) -> Callable[[], Any]:
+    """mul_(1) of the bytes of q and k; 16-bit numbers as float32, since torch's own arithmetic on them costs more than memory."""
+    wide = [x.view(torch_library().float32) if x.itemsize == 2 else x for x in (q, k)]
+    return lambda: [x.mul_(1) for x in wide]
+
+
 def transformers_against_mul(dtype: str) -> Callable[[int], Pair]:
     """transformers eager against mul_(1): what memory would allow to one that follows transformers, which empties the caches."""
 
     def make(tokens: int) -> Pair:
         theirs, (q, k), tables = peers.transformers_rotary(), q_and_k(tokens, dtype), hf_tables(tokens, dtype)
-        return Pair("transformers eager", "mul_(1)", lambda: theirs(q, k, *tables), lambda: (q.mul_(1), k.mul_(1)))
+        return Pair("transformers eager", "mul_(1) of the bytes", lambda: theirs(q, k, *tables), _in_place(q, k))
 
     return make
 
@@ -157,7 +168,7 @@ def memory(dtype: str, length: int) -> Callable[[int], Pair]:
         q, k = q_and_k(min(length, 64 * tokens), dtype)
         to_q, to_k = q.clone(), k.clone()
         return Pair(
-            "copy_", "mul_(1)", lambda: (to_q.copy_(q), to_k.copy_(k)), lambda: (q.mul_(1), k.mul_(1)),
+            "copy_", "mul_(1) of the bytes", lambda: (to_q.copy_(q), to_k.copy_(k)), _in_place(q, k),
             n_bytes=2 * (q.nbytes + k.nbytes),
         )  # fmt: skip
 
