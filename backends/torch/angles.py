@@ -19,17 +19,14 @@ from ropecore.precision import (
     real_phase_32,
     remainder_of_words,
     signed_log_magnitude,
-    turn_bits_by_quarters,
     turn_by_quarters,
-    within_a_quarter,
 )
 
-from .. import fused
+from .blocks import tables_in_blocks
 from .constants import constant, facts, recording
-from .memory import new
+from .fast import tables_fast
 
 _LOW_32 = 0xFFFFFFFF
-PIECE = 1 << 17  # numbers of a table that are made together on a host: what is computed on the way stays in a cache
 
 
 def as_tensor(argument: str, values: Any) -> Tensor:
@@ -92,39 +89,9 @@ def _cos_sin_32(plan: RotaryPlan, columns: Sequence[Tensor], precision: str) -> 
         angles = [p[..., None].to(torch.float32) * frequencies[a] for a, p in enumerate(columns)]
         angle = sum(angles[1:], angles[0])
         return angle.cos(), angle.sin()
-    n_pairs, seen = facts(plan)[0], all(map(_seen, columns))
-    if seen and (made := _by_kernel(plan, columns, n_pairs)):
-        return made
-    if not seen or columns[0].numel() * n_pairs <= PIECE:
-        return _exact_32(plan, columns)
-    n, rows = columns[0].numel(), max(1, PIECE // n_pairs)
-    tables = [new((n, n_pairs), torch.float32) for _ in range(2)]
-    flat = [p.reshape(-1) for p in columns]
-    for start in range(0, n, rows):
-        at = slice(start, start + rows)
-        phase = _phase_32(plan, [p[at] for p in flat])
-        wrapping = phase.to(torch.int32)  # which it does here, but need not in a compiled graph
-        cos, sin, quarter = within_a_quarter(wrapping, lambda r: r.to(torch.float32))
-        bits = turn_bits_by_quarters(cos.view(torch.int32), sin.view(torch.int32), quarter)
-        tables[0][at], tables[1][at] = bits[0].view(torch.float32), bits[1].view(torch.float32)
-    cos, sin = (table.reshape(*columns[0].shape, n_pairs) for table in tables)
-    return cos, sin
-
-
-def _by_kernel(plan: RotaryPlan, columns: Sequence[Tensor], n_pairs: int) -> tuple[Tensor, Tensor] | None:
-    """Return the tables of integer axes on the host in one pass, or None without the kernels."""
-    if any(plan.real_axes) or not columns[0].numel() or not fused.available():
-        return None
-    positions = columns[0].contiguous() if len(columns) == 1 else torch.stack(list(columns))
-    cos, sin = (new((*columns[0].shape, n_pairs), torch.float32) for _ in range(2))
-    at = [tensor.data_ptr() for tensor in (positions, cos, sin)]
-    done = fused.fill(plan, at[0], columns[0].numel(), at[1], at[2], threads=torch.get_num_threads())
-    return (cos, sin) if done else None
-
-
-def _exact_32(plan: RotaryPlan, columns: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return float32 cos and sin of the exact class.  Rule R-10.2."""
-    return cos_sin_of_phase(_phase_32(plan, columns), lambda r: r.to(torch.float32), torch.where)
+    if not all(map(_seen, columns)):
+        return cos_sin_of_phase(_phase_32(plan, columns), lambda r: r.to(torch.float32), torch.where)
+    return tables_fast(plan, columns) or tables_in_blocks(lambda part: _phase_32(plan, part), columns, facts(plan)[0])
 
 
 def _phase_32(plan: RotaryPlan, columns: Sequence[Tensor]) -> Tensor:

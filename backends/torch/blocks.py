@@ -1,15 +1,40 @@
-"""The rotation by torch's own operations on pieces that fit a cache, for large tensors of the host without the kernels."""
+"""What is done by torch's own operations on pieces that fit a cache, for large tensors of the host without the kernels."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ropecore.precision import turn_bits_by_quarters, within_a_quarter
+
 from ..fused.blocks import blocks, part_of
+from .fast import new
 
 BLOCK_BYTES = 1 << 20  # of x, in the dtype that is computed in; what is computed on the way is up to twice as large
+TABLE_NUMBERS = 1 << 17  # of a table that are made together
 
 Slices = tuple[slice, slice]
+
+
+def tables_in_blocks(
+    phase: Callable[[Sequence[Tensor]], Tensor], columns: Sequence[Tensor], n_pairs: int
+) -> tuple[Tensor, Tensor]:
+    """Return float32 cos and sin of the exact class, without A.  Rule R-10.2.
+
+    phase: of one tensor of positions an axis, in 2^-32 turns, int64 (.., n_pairs).  The bits are those of
+    `precision.cos_sin_of_phase`; torch compares slowly, and is faster in int32, which wraps here but need not in a compiled graph.
+    """
+    n, rows = columns[0].numel(), max(1, TABLE_NUMBERS // max(n_pairs, 1))
+    cos, sin = (new((n, n_pairs), torch.float32) for _ in range(2))
+    flat = [column.reshape(-1) for column in columns]
+    for start in range(0, n, rows):
+        at = slice(start, start + rows)
+        both = within_a_quarter(phase([column[at] for column in flat]).to(torch.int32), lambda r: r.to(torch.float32))
+        bits = turn_bits_by_quarters(both[0].view(torch.int32), both[1].view(torch.int32), both[2])
+        cos[at], sin[at] = (each.view(torch.float32) for each in bits)
+    shape = *columns[0].shape, n_pairs
+    return cos.reshape(shape), sin.reshape(shape)
 
 
 def turn_in_blocks(x: Tensor, y: Tensor, cos: Tensor, sin: Tensor, reads: Slices, writes: Slices) -> Tensor:

@@ -1,6 +1,7 @@
 """The one-pass kernels for eager tensors on a CPU; what they cannot take is left to torch's operations."""
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,9 +17,10 @@ from ropecore.precision import signed_log_magnitude
 from ropecore.tensors import check_pair, overlaps_itself
 
 from .. import fused
+from ..fused.pages import ask_for_huge_pages
 from .constants import recording
-from .memory import LARGE, new_like
 
+LARGE = 1 << 22  # bytes
 _KINDS = Tensor, torch.nn.Parameter
 _FORMS = {
     torch.float32: "float32",
@@ -26,6 +28,36 @@ _FORMS = {
     torch.float16: "float16",
     torch.bfloat16: "bfloat16",
 }
+
+
+def new_like(x: Tensor) -> Tensor:
+    """Return a tensor for the output of a call on x, a dense tensor of the host's memory."""
+    return _in_huge_pages(torch.empty_like(x))
+
+
+def new(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return a tensor of the host's memory."""
+    return _in_huge_pages(torch.empty(shape, dtype=dtype, device="cpu"))
+
+
+def _in_huge_pages(y: Tensor) -> Tensor:
+    if y.nbytes >= LARGE:
+        ask_for_huge_pages(y.data_ptr(), y.nbytes)
+    return y
+
+
+def tables_fast(plan: RotaryPlan, columns: Sequence[Tensor]) -> tuple[Tensor, Tensor] | None:
+    """Return float32 cos and sin of the exact class, without A, or None without the kernels.  Rule R-10.2.
+
+    columns: int64 positions on the host that are in range, one tensor an axis; real axes are left to torch's operations.
+    """
+    if any(plan.real_axes) or not columns[0].numel() or not fused.available():
+        return None
+    positions = columns[0].contiguous() if len(columns) == 1 else torch.stack(list(columns))
+    cos, sin = (new((*columns[0].shape, plan.n_pairs), torch.float32) for _ in range(2))
+    at = [tensor.data_ptr() for tensor in (positions, cos, sin)]
+    done = fused.fill(plan, at[0], columns[0].numel(), at[1], at[2], threads=torch.get_num_threads())
+    return (cos, sin) if done else None
 
 
 def turned_fast(

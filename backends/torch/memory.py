@@ -1,10 +1,4 @@
-"""Memory: outputs, and whether a tensor may be changed in place (autograd, and memory that is used twice, R-2.8)."""
-
-import ctypes
-import mmap
-import sys
-from functools import lru_cache
-from typing import Any
+"""Whether a tensor may be changed in place: autograd, and memory that is used twice (R-2.8)."""
 
 import numpy as np
 import torch
@@ -14,36 +8,6 @@ from ropecore.errors import RopeError
 from ropecore.tensors import check_apart
 
 from .constants import recording
-
-LARGE = 1 << 22  # bytes: NumPy's bound, too
-
-
-def new_like(x: Tensor) -> Tensor:
-    """Return a tensor for the output of a call on x, a dense tensor of the host's memory."""
-    return _in_huge_pages(torch.empty_like(x))
-
-
-def new(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Return a tensor of the host's memory."""
-    return _in_huge_pages(torch.empty(shape, dtype=dtype, device="cpu"))
-
-
-def _in_huge_pages(y: Tensor) -> Tensor:
-    """Ask for huge pages where a tensor is large, as NumPy does for its arrays, and return it.
-
-    The system then clears 2 MiB at the first touch and not 512 times 4 KiB, which takes longer than the rotation.
-    """
-    if y.nbytes >= LARGE and sys.platform == "linux" and hasattr(mmap, "MADV_HUGEPAGE"):
-        start, end = -(-y.data_ptr() // mmap.PAGESIZE), (y.data_ptr() + y.nbytes) // mmap.PAGESIZE
-        _madvise()(start * mmap.PAGESIZE, (end - start) * mmap.PAGESIZE, mmap.MADV_HUGEPAGE)  # it may refuse: no harm
-    return y
-
-
-@lru_cache(maxsize=1)
-def _madvise() -> Any:
-    function = ctypes.CDLL(None).madvise
-    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    return function
 
 
 def check_writeable(name: str, x: Tensor) -> None:

@@ -12,8 +12,7 @@ from ropecore.plan import RotaryPlan
 
 from .blocks import turn_in_blocks
 from .constants import constant, recording, regular_lanes
-from .fast import in_blocks, turned_fast
-from .memory import new_like
+from .fast import in_blocks, new_like, turned_fast
 
 F = TypeVar("F", bound=Callable[..., Any])
 
