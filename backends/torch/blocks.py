@@ -26,15 +26,15 @@ def tables_in_blocks(
     `precision.cos_sin_of_phase`; torch compares slowly, and is faster in int32, which wraps here but need not in a compiled graph.
     """
     n, rows = columns[0].numel(), max(1, TABLE_NUMBERS // max(n_pairs, 1))
-    cos, sin = (new((n, n_pairs), torch.float32) for _ in range(2))
-    flat = [column.reshape(-1) for column in columns]
+    cos, sin = (new((*columns[0].shape, n_pairs), torch.float32) for _ in range(2))
+    flat, targets = [column.reshape(-1) for column in columns], [table.view(n, n_pairs) for table in (cos, sin)]
     for start in range(0, n, rows):
         at = slice(start, start + rows)
         both = within_a_quarter(phase([column[at] for column in flat]).to(torch.int32), lambda r: r.to(torch.float32))
         bits = turn_bits_by_quarters(both[0].view(torch.int32), both[1].view(torch.int32), both[2])
-        cos[at], sin[at] = (each.view(torch.float32) for each in bits)
-    shape = *columns[0].shape, n_pairs
-    return cos.reshape(shape), sin.reshape(shape)
+        for target, part in zip(targets, bits, strict=True):
+            target[at] = part.view(torch.float32)
+    return cos, sin
 
 
 def turn_in_blocks(x: Tensor, y: Tensor, cos: Tensor, sin: Tensor, reads: Slices, writes: Slices) -> Tensor:
