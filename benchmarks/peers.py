@@ -78,9 +78,7 @@ def onnxruntime_rotary(heads: int, head_dim: int, interleaved: bool, threads: in
     model = helper.make_model(helper.make_graph([node], "g", inputs, [output]), opset_imports=opsets, ir_version=10)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # between calls, they take the other side's cores
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # or they would slow what runs between
     session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return lambda *values: session.run(None, dict(zip(names, values, strict=True)))[0]
 

@@ -34,11 +34,9 @@ def in_place_against_mul(
         rope, plan = torch_adapter(), plan_of(pairing)
         tokens = min(length, 64 * tokens) if length else tokens
         q, k = q_and_k(tokens, dtype)
-        name, other = "mul_(1)", lambda: (q.mul_(1), k.mul_(1))
-        if by_bytes:
-            name, other = "mul_(1) of the bytes", _in_place(q, k)
+        other = _in_place(q, k) if by_bytes else lambda: (q.mul_(1), k.mul_(1))
         return Pair(
-            "ropecore apply_", name, lambda: rope.apply_(plan, q, k), other,
+            "ropecore apply_", "mul_(1) of the bytes" if by_bytes else "mul_(1)", lambda: rope.apply_(plan, q, k), other,
             n_bytes=2 * (q.nbytes + k.nbytes), calls=max(1, 4096 // tokens),
         )  # fmt: skip
 

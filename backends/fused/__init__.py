@@ -102,8 +102,8 @@ def _ready(job: Job, threads: int, openmp: tuple[int, int]) -> tuple[Any, bytes]
     """
     kernel = _kernels().rotation(job.form, job.read, job.write, job.plain, job.in_place, job.whole, job.makes)
     start, number = openmp[0], 0 if job.far else openmp[1]
-    chunks, pieces = team.chunks(job.n_bytes, threads), job.stretches
-    if pieces and (pieces % threads == 0 or pieces >= 4 * threads):  # whole stretches of tokens: each row is made once
+    chunks, pieces = team.chunks(job.n_bytes, threads), job.blocks
+    if pieces and (pieces % threads == 0 or pieces >= 4 * threads):  # whole blocks of tokens: each row is made once
         chunks = min(pieces, MOST_CHUNKS if job.far and threads > 1 else chunks)
     else:
         pieces = chunks

@@ -59,7 +59,7 @@ class Walk(NamedTuple):
     block: int
 
     @property
-    def stretches(self) -> int:
+    def blocks(self) -> int:
         """Return the number of blocks of tokens, in all batch rows that have positions of their own."""
         others = [size for loop, size in enumerate(self.sizes) if self.table[loop] and loop != self.tokens]
         return -(-self.sizes[self.tokens] // self.block) * prod(others)
@@ -157,7 +157,7 @@ class Job:
     plain: every row is read where it lies, and nothing of it is copied.  in_place: it is written there, too.  far: the tensors
     do not lie in a core's cache.  whole: how many pairs a row has, where it is turned at once, or 0.  makes: it makes its rows of
     cos and sin.
-    stretches: of tokens, into which the work is best cut; 0 where that does not matter.
+    blocks: of tokens, into which the work is best cut; 0 where that does not matter.
     """
 
     form: str
@@ -171,7 +171,7 @@ class Job:
     numbers: npt.NDArray[np.int64]
     address: int
     n_bytes: int
-    stretches: int
+    blocks: int
     keep: tuple[Any, ...]  # arrays that the numbers point to
 
 
@@ -184,7 +184,7 @@ def job(plan: RotaryPlan, form: str, parts: tuple[Part, ...], reads: str, writes
     numbers = np.zeros(HEADER + PART * len(parts), np.int64)
     keep: list[Any] = []
     n_bytes = sum(2 * size * prod(part.x.shape) for part in parts)
-    stretches, plain, far = 0, True, n_bytes > FAR
+    blocks, plain, far = 0, True, n_bytes > FAR
     for p, part in enumerate(parts):
         at = walk(part.x, part.y, part.table, size, wide, makes, far)
         if at is None or (plan.n_pairs > 1 and part.table.strides[-1] != 1):
@@ -210,7 +210,7 @@ def job(plan: RotaryPlan, form: str, parts: tuple[Part, ...], reads: str, writes
         row[[PAIRS, LANES]] = plan.n_pairs, plan.head_dim
         row[[READ_0, READ_1, WRITE_0, WRITE_1]] = offsets
         row[[X_LANE, Y_LANE, COPIES, BOUNCES]] = x_lane, y_lane, copies, bounces
-        stretches = max(stretches, at.stretches) if makes else 0
+        blocks = max(blocks, at.blocks) if makes else 0
     numbers[PARTS] = len(parts)
     ways = ("scattered", "scattered") if scattered else (lanes.read, lanes.write)
     words = form == "bfloat16" and ways == ("halves", "halves")
@@ -227,7 +227,7 @@ def job(plan: RotaryPlan, form: str, parts: tuple[Part, ...], reads: str, writes
         numbers,
         numbers.ctypes.data,
         n_bytes,
-        stretches,
+        blocks,
         tuple(keep),
     )
 

@@ -109,7 +109,7 @@ def rotation(  # noqa: PLR0915
     It computes R-2.1 for every row of a job's parts; the words are those of `job.Lanes`, `job.Job` and `vectors.turn`.
     whole: 0, or how many pairs every row has, which are then turned at once.  makes: it makes its rows of cos and sin.
     """
-    size, wide = vectors.SIZES[form], 8 if form == "float64" else 4
+    size, wide = place.SIZES[form], 8 if form == "float64" else 4
     scattered = read == "scattered"
     way_in, way_out = ("halves", "halves") if scattered else (read, write)
     next_in, next_out = size * (2 if way_in == "steps" else 1), size * (2 if way_out == "steps" else 1)
@@ -124,7 +124,7 @@ def rotation(  # noqa: PLR0915
         positions, start, count = j[place.POSITIONS], j[place.START], j[place.COUNT]
         axes, high, low = j[place.AXES], j[place.HIGH], j[place.LOW]
         factor = floats(address_of(j) + 8 * place.FACTOR)[0]
-        longest = 1  # stretch of tokens
+        longest = 1  # block of tokens
         for part in range(j[place.PARTS]):
             p = place.HEADER + part * place.PART
             if j[p + place.TABLE_STEP + j[p + place.TOKENS]]:

@@ -24,7 +24,6 @@ _FLOAT, _DOUBLE, _HALF = ir.FloatType(), ir.DoubleType(), ir.HalfType()
 _INT16, _INT32, _INT64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
 STORED = {"float32": _FLOAT, "float64": _DOUBLE, "float16": _HALF, "bfloat16": _INT16}  # as elements lie in memory
-SIZES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 
 
 @cache
@@ -45,7 +44,7 @@ def turn(
     _: Any, form: Any, width: Any, read: Any, write: Any, tables: Any,
     x0: Any, x1: Any, y0: Any, y1: Any, cos: Any, sin: Any,
 ) -> Any:  # fmt: skip
-    """Turn `width` pairs: y0 = x0 cos - x1 sin, y1 = x0 sin + x1 cos, everything loaded before anything is stored.
+    """Turn `width` pairs: y0 = x0 cos - x1 sin, y1 = x0 sin + x1 cos; a pair is loaded before either of its lanes is stored.
 
     read, write: "halves", the first lanes lie together at x0 and the second at x1; or "steps", they alternate from x0 on
     (x1 is ignored).  x0 .. y1 are addresses of elements of `form`, cos and sin of the type it is computed in.
