@@ -72,6 +72,7 @@ def _shown() -> Iterator[Case]:
     yield Case("jax/plus_one_donated", libraries.jax_rotation(donated=True))
     for what in ("numpy", "torch"):
         yield Case(f"tables/{what}", tables.tables(what))
+    yield Case("tables/kernels", tables.kernels)
     yield Case("peers/complex", libraries.complex_against)
     yield Case("peers/rotary_embedding_torch", libraries.rotary_embedding_torch_against)
     yield Case("peers/mlx", libraries.mlx_against)

@@ -76,3 +76,16 @@ def classes(what: str) -> Callable[[int], Pair]:
         )  # fmt: skip
 
     return make
+
+
+def kernels(tokens: int) -> Pair:
+    """cos_sin of the torch adapter for 32 times the tokens: the kernels against torch's operations."""
+    rope, plan, torch = torch_adapter(), plan_of("half_split"), torch_library()
+    positions = torch.arange(32 * tokens)
+
+    def plain() -> Any:
+        with without_kernels():
+            return rope.cos_sin(plan, positions)
+
+    made = lambda: rope.cos_sin(plan, positions)
+    return Pair("with Numba", "without Numba", made, plain, lambda: close(made(), plain(), 0.0))
