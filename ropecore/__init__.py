@@ -7,7 +7,12 @@ The rules are in rope.md; `ropecore.spec` has its golden vectors and `ropecore.c
 """
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+_root = Path(__file__).parents[1]
+if (_root / "spec" / "generate" / "__init__.py").is_file():  # a checkout: no wheel has the generator
+    __path__.append(str(_root))  # backends, conformance and spec lie beside this folder
 
 from ropecore._version import __version__ as __version__
 from ropecore.attention import llama4_query_scale as llama4_query_scale
