@@ -107,7 +107,7 @@ def transformers_against(what: str, dtype: str, compiled: bool = False) -> Calla
 @contextmanager
 def without_kernels() -> Iterator[None]:
     """The adapters as they are without the optional dependency."""
-    modules = [peers.library(f"ropecore.backends.fused{name}") for name in ("", ".arrays")]
+    modules = [peers.library(f"ropecore.backends.{name}") for name in ("_kernels", "numpy.fused")]
     before = modules[0].available
     for module in modules:
         module.available = lambda form="float32": False

@@ -32,10 +32,10 @@ Results are compared within the error model of rope.md, R-10.6, in the precision
 
 from .cases import Case as Case
 from .cases import cases as cases
-from .command import Program as Program
-from .page import html as html
-from .report import Report as Report
-from .report import Result as Result
+from .program import Program as Program
+from .reports.page import html as html
+from .reports.report import Report as Report
+from .reports.report import Result as Result
 from .runner import run as run
 from .target import Capabilities as Capabilities
 from .target import Target as Target

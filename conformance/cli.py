@@ -12,14 +12,14 @@ from typing import Any
 
 from ropecore import RopeError
 
-from .badge import shields, svg
 from .cases import Case, cases
-from .command import TIMEOUT, Program
-from .junit import junit
-from .markdown import markdown
-from .mutation import MutantReport, run_mutants
-from .page import html
-from .report import Report
+from .mutants.run import MutantReport, run_mutants
+from .program import TIMEOUT, Program
+from .reports.badge import shields, svg
+from .reports.junit import junit
+from .reports.markdown import markdown
+from .reports.page import html
+from .reports.report import Report
 from .runner import run
 from .target import Target, backends, load_target
 

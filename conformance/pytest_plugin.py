@@ -24,7 +24,7 @@ from ropecore import RopeError
 from .cases import Case, all_cases, cases
 from .expected import Expectation, Expectations, read_expectations
 from .judge import judge, left_out
-from .report import Result, failure
+from .reports.report import Result, failure
 from .runner import check_reasons, smoke
 from .target import Target, as_target, load_target
 

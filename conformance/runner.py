@@ -8,13 +8,12 @@ import numpy as np
 
 from ropecore import RopeError
 
-from . import calls
 from .arrays import decode_floats
-from .calls import Call
 from .cases import Case, all_cases, cases, names
-from .judge import concerns, judge, left_out
-from .reach import reach
-from .report import Report, Result, Selection
+from .judge import concerns, judge, left_out, question
+from .judge.question import Call
+from .judge.reach import reach
+from .reports.report import Report, Result, Selection
 from .target import Target, as_target
 from .verdicts import NotApplicable, Skip, Way
 
@@ -123,7 +122,7 @@ def _problem(call: Call, target: Target) -> str:
     """Return what keeps the target from rotating at all, or nothing."""
     way = Way(target.capabilities.dtypes[0], "apply")
     try:
-        y = target.to_numpy(calls.once(target, call, target.asarray(call.x, way.dtype), way))
+        y = target.to_numpy(question.once(target, call, target.asarray(call.x, way.dtype), way))
         finite = bool(np.isfinite(y.astype(np.float64)).all())
     except (Skip, NotApplicable):
         return ""  # it answers

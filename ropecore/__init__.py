@@ -10,10 +10,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-_root = Path(__file__).parents[1]
-if (_root / "spec" / "generate" / "__init__.py").is_file():  # a checkout: no wheel has the generator
-    __path__.append(str(_root))  # backends, conformance and spec lie beside this folder
-
 from ropecore._version import __version__ as __version__
 from ropecore.attention import llama4_query_scale as llama4_query_scale
 from ropecore.attention import log_n_query_scale as log_n_query_scale
@@ -28,8 +24,6 @@ from ropecore.forms import rotate_complex as rotate_complex
 from ropecore.forms import rotation_matrix as rotation_matrix
 from ropecore.forms import sinusoidal_encoding as sinusoidal_encoding
 from ropecore.forms import sparse_rotation_matrix as sparse_rotation_matrix
-from ropecore.identify import Identification as Identification
-from ropecore.identify import identify as identify
 from ropecore.plan import RotaryPlan as RotaryPlan
 from ropecore.positions import axes_first as axes_first
 from ropecore.positions import dual_chunk_positions as dual_chunk_positions
@@ -59,12 +53,24 @@ from ropecore.vision_positions import vision_token_types as vision_token_types
 from ropecore.weights import convert_pairing as convert_pairing
 
 if TYPE_CHECKING:
+    from ropecore.conformance.identify import Identification as Identification
+    from ropecore.conformance.identify import identify as identify
     from ropecore.linear import linear_attention as linear_attention
     from ropecore.read import read_config as read_config
     from ropecore.read import read_configs as read_configs
 
+_root = Path(__file__).parents[1]
+if (_root / "spec" / "generate" / "__init__.py").is_file():  # a checkout: no wheel has the generator
+    __path__.append(str(_root))  # backends, conformance and spec lie beside this folder
+
 # loaded when first asked for: the readers take as long to import as all the rest
-_LATER = {"linear_attention": "ropecore.linear", "read_config": "ropecore.read", "read_configs": "ropecore.read"}
+_LATER = {
+    "Identification": "ropecore.conformance.identify",
+    "identify": "ropecore.conformance.identify",
+    "linear_attention": "ropecore.linear",
+    "read_config": "ropecore.read",
+    "read_configs": "ropecore.read",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
 from ropecore.rotation import cos_sin, rotate
-from ropecore.tensors import TensorFormat
+from ropecore.tensor_format import TensorFormat
 
 Array = Any  # of whatever namespace
 

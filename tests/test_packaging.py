@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 SOURCES = {
     "ropecore": ROOT / "ropecore",
     "ropecore.backends": ROOT / "backends",

@@ -12,7 +12,7 @@ import array_api_compat
 import numpy as np
 
 from ropecore.adapter import Adapter, Embedding, Part
-from ropecore.call import Call
+from ropecore.adapter.call import Call
 from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
 from ropecore.positions import host_array

@@ -11,14 +11,14 @@ from typing import Any
 import cupy
 
 from ropecore.adapter import Embedding, MutableAdapter, Part
-from ropecore.call import FLOATS, Call
+from ropecore.adapter.call import FLOATS, Call
 from ropecore.errors import RopeError
 from ropecore.precision import numpy_dtype
 from ropecore.rotation import turned_tables
-from ropecore.tensors import check_apart
+from ropecore.tensor_format import check_apart
 
 from .kernel import Source, launch, places_source, same_memory, share_memory, tables_source, write_tables
-from .places import Array, check_array, device_of, listed, places_of
+from .positions import Array, check_array, device_of, listed, places_of
 
 __all__ = ["RotaryEmbedding", "apply", "apply_", "cos_sin", "rotate", "shift"]
 

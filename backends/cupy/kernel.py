@@ -10,12 +10,12 @@ import cupy
 import numpy as np
 import numpy.typing as npt
 
-from ropecore.call import Call
+from ropecore.adapter.call import Call
+from ropecore.adapter.store import TableStore
 from ropecore.plan import RotaryPlan
 from ropecore.precision import limbs, real_turns, signed_log_magnitude
-from ropecore.tables import TableStore
 
-from .places import Array, Places
+from .positions import Array, Places
 
 SOURCE = resources.files("ropecore.backends.cupy").joinpath("kernel.cu").read_text("ascii")
 OPTIONS = ("-std=c++17", "--fmad=false")

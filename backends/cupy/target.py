@@ -10,7 +10,7 @@ import ropecore as rules  # the rules that every adapter shares
 from ropecore.precision import numpy_dtype
 
 from . import apply, apply_, cos_sin, rotate, shift
-from .places import Array
+from .positions import Array
 
 BFLOAT16 = int(cupy.__version__.split(".")[0]) >= 14 and importlib.util.find_spec("ml_dtypes") is not None
 

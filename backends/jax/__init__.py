@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ropecore.adapter import Adapter, Embedding, Part
-from ropecore.call import Call
+from ropecore.adapter.call import Call
 from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
 from ropecore.positions import host_array

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ropecore.tensors import TensorFormat
+from ropecore.tensor_format import TensorFormat
 
 Array = Any
 Lanes = tuple[tuple[int, int], ...]  # the two lanes of each row

@@ -12,17 +12,17 @@ import numpy.typing as npt
 
 import ropecore
 from ropecore.adapter import Embedding, MutableAdapter, Part
-from ropecore.call import Call
+from ropecore.adapter.call import Call
+from ropecore.adapter.store import TableStore
 from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
 from ropecore.positions import host_array
 from ropecore.precision import cos_sin_of_phase, limbs, numpy_dtype, phase_32, real_phase_32, real_turns
 from ropecore.rotation import magnitude, split_axes, turned_tables
-from ropecore.tables import TableStore
-from ropecore.tensors import check_apart
+from ropecore.tensor_format import check_apart
 
-from ..fused.arrays import make_tables, rotate_arrays
-from .blocks import rotate_in_blocks
+from .fused import make_tables, rotate_arrays
+from .tiled import rotate_in_blocks
 
 __all__ = ["RotaryEmbedding", "apply", "apply_", "cos_sin", "rotate", "shift"]
 

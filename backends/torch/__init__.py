@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from ropecore.adapter import MutableAdapter, Part
-from ropecore.call import OMITTED, Call
+from ropecore.adapter.call import OMITTED, Call
+from ropecore.adapter.store import TableStore
 from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
 from ropecore.rotation import turned_tables
-from ropecore.tables import TableStore
 
 from .angles import as_tensor, coordinates, tables
-from .constants import facts, may_keep, recording
-from .fast import apply_fast
+from .fused import apply_fast
 from .memory import check_writeable, same_memory, share_memory
-from .models import replace_rotary
+from .replace_rotary import replace_rotary
 from .rotation import turn, turn_into
+from .tracing import facts, may_keep, recording
 
 __all__ = ["RotaryEmbedding", "apply", "apply_", "cos_sin", "replace_rotary", "rotate", "shift"]
 
@@ -162,7 +162,7 @@ def _in_shards(
     """Return run(x, *values), by shards if x is a DTensor."""
     if not hasattr(x, "device_mesh"):
         return run(x, *values)
-    from .sharded import on_shards  # torch.distributed.tensor is imported for nobody else
+    from .dtensor import on_shards
 
     return on_shards(call, name, x, values, run, in_place, of_tables)
 

@@ -22,9 +22,9 @@ from ropecore.precision import (
     turn_by_quarters,
 )
 
-from .blocks import tables_in_blocks
-from .constants import constant, facts, recording
-from .fast import tables_fast
+from .fused import tables_fast
+from .tiled import tables_in_blocks
+from .tracing import constant, facts, recording
 
 _LOW_32 = 0xFFFFFFFF
 

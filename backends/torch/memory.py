@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from ropecore.errors import RopeError
-from ropecore.tensors import check_apart
+from ropecore.tensor_format import check_apart
 
-from .constants import recording
+from .tracing import recording
 
 
 def check_writeable(name: str, x: Tensor) -> None:

@@ -6,17 +6,14 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from ropecore.plan import RotaryPlan
 
-from .blocks import turn_in_blocks
-from .constants import constant, recording, regular_lanes
-from .fast import in_blocks, new_like, turned_fast
+from .fused import in_blocks, new_like, turned_fast
+from .tiled import turn_in_blocks
+from .tracing import constant, regular_lanes
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-device_kernel: Callable[..., Tensor | None] | None = None  # that of triton_kernel.use(True), which is off
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str) -> Tensor:
@@ -56,8 +53,6 @@ def turn_into(y: Tensor, x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, 
         return turn_in_blocks(x, y, cos, sin, *regular)
     if y is not x:  # which may lie on another device
         x, cos, sin = y.copy_(x), cos.to(y.device), sin.to(y.device)
-    if (done := _by_device_kernel(x, cos, sin, plan, reads, writes, in_place=True)) is not None:
-        return done
     turned, lanes = _pairs(x, cos, sin, plan, reads), _lanes(plan, writes, x)
     x[..., lanes[0]], x[..., lanes[1]] = turned
     return x
@@ -94,8 +89,6 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, w
     """Return x with its pairs turned; recorded graphs take operations without side effects, which vmap and export can take."""
     if (done := turned_fast(x, cos, sin, plan, reads, writes)) is not None:
         return done
-    if (done := _by_device_kernel(x, cos, sin, plan, reads, writes)) is not None:
-        return done
     if (regular := _regular(x, cos, sin, plan, reads, writes)) is not None:
         return turn_in_blocks(x, new_like(x), cos, sin, *regular)
     turned, lanes = _pairs(x, cos, sin, plan, reads), regular_lanes(plan, writes)
@@ -109,12 +102,6 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, w
     if block.shape[-1] == x.shape[-1]:
         return block
     return torch.cat([x[..., :start], block, x[..., stop:]], -1)
-
-
-def _by_device_kernel(x: Tensor, *arguments: Any, **how: Any) -> Tensor | None:
-    if device_kernel is None or recording() or forward_ad._current_level >= 0 or hasattr(x, "device_mesh"):
-        return None
-    return device_kernel(x, *arguments, **how)
 
 
 def _regular(

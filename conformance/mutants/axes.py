@@ -9,13 +9,7 @@ from ropecore import RotaryPlan
 from ropecore.config import Rows
 
 from ..arrays import Array
-from .base import (
-    Config,
-    FromConfig,
-    Right,
-    Tables,
-    rotary_dim,
-)
+from .base import Config, FromConfig, Right, Tables, rotary_dim
 from .precision import tables_by
 
 

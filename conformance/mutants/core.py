@@ -9,16 +9,7 @@ from ropecore import RotaryPlan
 from ropecore.config import Rows
 
 from ..arrays import Array
-from .base import (
-    Config,
-    FromConfig,
-    Right,
-    Tables,
-    rotary_dim,
-    rule,
-    series,
-    unscaled,
-)
+from .base import Config, FromConfig, Right, Tables, rotary_dim, rule, series, unscaled
 
 
 class SignOfSineFlipped(Right):

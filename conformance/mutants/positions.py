@@ -10,12 +10,7 @@ from ropecore import RotaryPlan
 from ropecore.precision import numpy_dtype
 
 from ..arrays import Array
-from .base import (
-    Ids,
-    Right,
-    Tables,
-    through,
-)
+from .base import Ids, Right, Tables, through
 
 
 class PositionsIgnored(Right):

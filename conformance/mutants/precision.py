@@ -11,17 +11,7 @@ from ropecore import RotaryPlan
 from ropecore.config import Rows
 
 from ..arrays import Array
-from .base import (
-    Config,
-    FromConfig,
-    Right,
-    Tables,
-    bfloat16,
-    rotary_dim,
-    rule,
-    series,
-    through,
-)
+from .base import Config, FromConfig, Right, Tables, bfloat16, rotary_dim, rule, series, through
 
 
 def tables_by(product: Callable[[Array, Array], Array], plan: RotaryPlan, positions: Any, role: str) -> Tables:

@@ -10,13 +10,7 @@ import ropecore
 from ropecore import RotaryPlan
 
 from ..arrays import Array
-from .base import (
-    Right,
-    Tables,
-    WithEverything,
-    WithGradient,
-    WithTables,
-)
+from .base import Right, Tables, WithEverything, WithGradient, WithTables
 
 NEVER_WRITTEN = 2.0**-7  # what the memory held before: any number does, and tests want the same one each time
 

@@ -7,11 +7,11 @@ Each module calls a library's public functions with the settings that its docume
 version, where its RoPE stands in the source, how it is called, and what each failure comes from.
 """
 
-from .catalogue import Known as Known
-from .catalogue import Peer as Peer
-from .catalogue import known as known
-from .catalogue import peers as peers
-from .judged import Judged as Judged
-from .judged import run_peers as run_peers
-from .report import summary as summary
-from .report import write as write
+from ._catalogue import Known as Known
+from ._catalogue import Peer as Peer
+from ._catalogue import known as known
+from ._catalogue import peers as peers
+from ._report import summary as summary
+from ._report import write as write
+from ._runs import Judged as Judged
+from ._runs import run_peers as run_peers

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from curated_transformers.layers import QueryKeyRotaryEmbeddings
 
-from .common import Alone, Torch, config_of, declared
+from ._common import Alone, Torch, config_of, declared
 
 
 @lru_cache(maxsize=16)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from diffusers.models.embeddings import apply_rotary_emb, get_1d_rotary_pos_embed
 
-from .common import TORCH_DTYPES, Torch, by_rows, config_of, declared, scaling_of
+from ._common import TORCH_DTYPES, Torch, by_rows, config_of, declared, scaling_of
 
 FEATURES = "half_split interleaved batched_positions offset negative_positions"
 RULES = ("linear", "ntk")

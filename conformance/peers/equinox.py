@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from equinox.nn._embedding import internal_rope_embedding_cache
 
-from .common import Alone, config_of, declared, only
+from ._common import Alone, config_of, declared, only
 
 LONGEST = 4096
 alone = Alone(internal_rope_embedding_cache.clear)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from esm.layers.rotary import RotaryEmbedding
 
-from .common import TORCH_DTYPES, Alone, Torch, by_rows, config_of, declared, runs, scaling_of
+from ._common import TORCH_DTYPES, Alone, Torch, by_rows, config_of, declared, runs, scaling_of
 
 RULES = ("linear",)
 

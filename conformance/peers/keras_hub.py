@@ -9,7 +9,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 
 from keras_hub.layers import RotaryEmbedding
 
-from .common import TORCH_DTYPES, Torch, config_of, declared, only, scaling_of
+from ._common import TORCH_DTYPES, Torch, config_of, declared, only, scaling_of
 
 RULES = ("linear", "dynamic_ntk", "yarn")
 NAMES = {

@@ -7,7 +7,7 @@ from kornia.feature.lightglue import apply_cached_rotary_emb
 
 import ropecore
 
-from .common import Torch, declared
+from ._common import Torch, declared
 
 
 class Kornia(Torch):

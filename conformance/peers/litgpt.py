@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from litgpt.model import apply_rope, apply_rope_interleave, build_rope_cache
 
-from .common import TORCH_DTYPES, Torch, config_of, declared, only, power_of_two, scaling_of
+from ._common import TORCH_DTYPES, Torch, config_of, declared, only, power_of_two, scaling_of
 
 RULES = ("linear", "yarn", "llama3")
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .common import config_of, declared, only, scaling_of
+from ._common import config_of, declared, only, scaling_of
 
 NORMAL, NEOX, MROPE, IMROPE = 0, 2, 8, 40
 TYPES = {"float32": 0, "float16": 1, "int32": 26}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from llama_models.llama3.model import apply_rotary_emb, precompute_freqs_cis
 
-from .common import TORCH_DTYPES, Torch, by_rows, config_of, declared, only, power_of_two, scaling_of
+from ._common import TORCH_DTYPES, Torch, by_rows, config_of, declared, only, power_of_two, scaling_of
 
 RULES = ("llama3",)
 FIXED = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position": 8192}

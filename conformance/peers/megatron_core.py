@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from megatron.core.models.common.embeddings import RotaryEmbedding, apply_rotary_pos_emb
 
-from .common import TORCH_DTYPES, Torch, by_rows, config_of, declared, only, runs, scaling_of
+from ._common import TORCH_DTYPES, Torch, by_rows, config_of, declared, only, runs, scaling_of
 
 RULES = ("linear", "llama3")
 FIXED = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position": 8192}

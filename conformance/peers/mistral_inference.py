@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from mistral_inference.rope import apply_rotary_emb, precompute_freqs_cis
 
-from .common import TORCH_DTYPES, Torch, config_of, declared, power_of_two
+from ._common import TORCH_DTYPES, Torch, config_of, declared, power_of_two
 
 
 @lru_cache(maxsize=4)

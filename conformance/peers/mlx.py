@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from .common import config_of, declared, scaling_of
+from ._common import config_of, declared, scaling_of
 
 FEATURES = "half_split interleaved partial batched_positions offset negative_positions large_positions"
 

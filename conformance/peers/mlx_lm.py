@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.rope_utils import initialize_rope
 
-from .common import config_of, declared, only, scaling_of
+from ._common import config_of, declared, only, scaling_of
 from .mlx import Mlx, by_tokens
 
 RULES = ("linear", "dynamic_ntk", "yarn", "longrope", "llama3", "proportional")

@@ -10,7 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 import ropecore
 
-from .common import declared
+from ._common import declared
 
 FEATURES = "half_split interleaved partial attention_factor axes real_axes batched_positions offset negative_positions large_positions"
 TABLES = {"angle": "exact", "reads_config": False, "own_frequencies": False}

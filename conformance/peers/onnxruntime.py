@@ -5,7 +5,7 @@ from typing import Any
 
 from onnxruntime import InferenceSession, SessionOptions
 
-from .common import declared
+from ._common import declared
 from .onnx import FEATURES, TABLES, Onnx
 
 

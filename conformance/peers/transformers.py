@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
-from .common import TORCH_DTYPES, Alone, Torch, config_of, declared, only, scaling_of
+from ._common import TORCH_DTYPES, Alone, Torch, config_of, declared, only, scaling_of
 
 HALF = "half_split batched_positions offset negative_positions large_positions attention_factor"
 ILV = HALF.replace("half_split", "interleaved")

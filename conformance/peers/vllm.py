@@ -8,7 +8,7 @@ import torch
 
 import ropecore
 
-from .common import Tensors, declared
+from ._common import Tensors, declared
 
 LIBRARIES = ("_C_AVX512.abi3.so", "_C_AVX2.abi3.so")
 

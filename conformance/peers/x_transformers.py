@@ -6,7 +6,7 @@ from typing import Any
 
 from x_transformers.x_transformers import RotaryEmbedding, apply_rotary_pos_emb
 
-from .common import TORCH_DTYPES, Torch, config_of, declared, scaling_of
+from ._common import TORCH_DTYPES, Torch, config_of, declared, scaling_of
 
 RULES = ("linear", "ntk")
 
