@@ -5,12 +5,13 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ropecore import RopeError
+from ropecore.cli.common import Show, progress
 
 from .cases import Case, cases
 from .mutants.run import MutantReport, run_mutants
@@ -20,7 +21,7 @@ from .reports.junit import junit
 from .reports.markdown import markdown
 from .reports.page import html
 from .reports.report import Report
-from .runner import run
+from .runner import Progress, run
 from .target import Target, backends, load_target
 
 PASSED, FAILED, USAGE = 0, 1, 2
@@ -107,8 +108,8 @@ def main(args: argparse.Namespace) -> int:
         if args.badge and Path(args.badge).suffix not in BADGES:
             raise RopeError("--badge", args.badge, f"must end in {' or '.join(BADGES)}")
         cases(**chosen)  # a misspelt selection is refused before the target is loaded
-        with _target(args) as target, _progress() as progress:
-            report = run(target, **chosen, variants=not args.no_variants, progress=progress)
+        with _target(args) as target, progress() as show:
+            report = run(target, **chosen, variants=not args.no_variants, progress=show and _by_id(show))
     except RopeError as error:
         error.argument = OPTIONS.get(error.argument, error.argument)  # as it was typed
         print(f"ropecore conformance: {error}", file=sys.stderr)
@@ -149,8 +150,8 @@ def _alone(args: argparse.Namespace, mode: str, *beside: str) -> None:
 def _mutants(args: argparse.Namespace) -> int:
     """Run the suite against the mutants and print the table."""
     _alone(args, "--mutants", "flag", "full", "json", "quiet")
-    with _progress() as progress:
-        report = run_mutants(args.flag, args.full, progress)
+    with progress() as show:
+        report = run_mutants(args.flag, args.full, show and _by_id(show))
     _show(report, args.json, args.quiet)
     return PASSED if report.clean else FAILED
 
@@ -163,8 +164,8 @@ def _peers(args: argparse.Namespace) -> int:
     folder = Path(args.out or ".")
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise RopeError("--out", str(folder), "is no folder that may be written to", "Make it first, or name another.")
-    with _progress() as progress:
-        judged = run_peers(peers(args.peers), progress)
+    with progress() as show:
+        judged = run_peers(peers(args.peers), show)
     print(summary(judged) if not args.quiet else summary(judged).splitlines()[-1])
     if not any(each.report for each in judged):
         wanted = " ".join(args.peers) or "all"
@@ -222,22 +223,6 @@ def _write(report: Report, args: argparse.Namespace) -> None:
             Path(name).write_text(write(report), encoding="utf-8")
 
 
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[int, int, Any], None] | None]:
-    """Show a progress bar where rich is installed and standard error is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    try:
-        from rich.console import Console
-        from rich.progress import Progress as Bar
-    except ImportError:
-        yield None
-        return
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def show(done: int, of: int, item: Case | str) -> None:
-            bar.update(task, completed=done, total=of, description=item if isinstance(item, str) else item.id)
-
-        yield show
+def _by_id(show: Show) -> Progress:
+    """Return a function that shows the id of the case at work."""
+    return lambda done, of, case: show(done, of, case.id)

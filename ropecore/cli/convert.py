@@ -4,8 +4,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,12 @@ from ropecore.weights.convert import (
     PAIRING_KEY,
     Checkpoint,
     Conversion,
-    Progress,
     VerificationError,
     convert_checkpoint,
     open_checkpoint,
 )
+
+from .common import progress
 
 CONVERTED, FAILED = 0, 1
 EXAMPLES = """\
@@ -86,11 +86,11 @@ def main(options: argparse.Namespace) -> int:
         for pairing in (*(name for name in PAIRINGS if name != options.to), options.to)
     )
     try:
-        with _progress() as progress:
+        with progress("bytes") as show:
             done = convert_checkpoint(
                 options.checkpoint, options.output, before, after, n_heads=sizes["n_heads"], n_kv_heads=sizes["n_kv_heads"],
                 fused=options.fused, patterns=None if options.pattern is None else tuple(options.pattern),
-                progress=progress, dry_run=options.dry_run,
+                progress=show and (lambda done, of: show(done, of, "write and verify")), dry_run=options.dry_run,
             )  # fmt: skip
     except (OSError, VerificationError) as error:
         print(f"ropecore: {error}", file=sys.stderr)
@@ -215,25 +215,6 @@ def _dictionaries(rope: Any) -> list[Mapping[str, Any]]:
     if not isinstance(rope, Mapping):
         return []
     return [rope, *(inner for inner in rope.values() if isinstance(inner, Mapping))]
-
-
-@contextmanager
-def _progress() -> Iterator[Progress | None]:
-    """Show a bar where somebody looks on and rich is installed."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-    except ImportError:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("write and verify", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _json(options: argparse.Namespace, sizes: Mapping[str, Any], done: Conversion) -> str:
