@@ -15,10 +15,10 @@ from ropecore import RopeError
 
 from ..cases import Case, all_cases, names
 from ..judge import judge
-from . import Right, mutants
 from ..reports.report import environment, suite
 from ..runner import Progress
 from ..target import Target
+from . import Right, mutants
 
 SCHEMA = "ropecore-mutants/1"
 COLUMNS = ("flag", "caught", "own flag", "smallest case", "mutant")

@@ -1,6 +1,6 @@
-"""The long test: the polynomial of R-10.2 at all 2^30 + 1 remainders, `python tests/remainders.py numpy|torch|inductor|jax`.
+"""The long test: the polynomial of R-10.2 at all 2^30 + 1 remainders, `python tests/backends/remainders.py numpy|torch|inductor|jax`.
 
-It takes minutes, so it is run by hand; the results of the last runs are in tests/REMAINDERS.md.  The remainder is the whole
+It takes minutes, so it is run by hand; the results of the last runs are in tests/backends/REMAINDERS.md.  The remainder is the whole
 input of the polynomial: any phase is a quarter turn and one of these.
 """
 

@@ -41,13 +41,6 @@ def failures(report: conformance.Report, flag: str = "") -> list[str]:
 # ---- right targets
 
 
-def test_the_numpy_adapter_passes_everything() -> None:
-    report = conformance.run(conformance.load_target("numpy"))
-    assert report.ok, report.text()
-    assert report.counts["skipped"] == 0
-    assert report.text().splitlines()[0].startswith("numpy conforms to ropecore ")
-
-
 @pytest.mark.parametrize("right", [Right, WithGradient, WithTables, WithEverything, Ids, FromConfig])
 def test_a_right_miniature_passes_all_that_it_declares(right: type[Right]) -> None:
     report = conformance.run(right())

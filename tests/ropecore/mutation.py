@@ -63,8 +63,8 @@ def page(codes: dict[str, dict[str, int | None]], survivors: dict[str, list[str]
     everything = [code for of in codes.values() for code in of.values()]
     lines = [
         "# Mutants of the reference", "",
-        f"Written by `mutmut run` and `python tests/mutation.py`, which `tox -e mutation` runs (mutmut {version('mutmut')}, {date.today()}): one change in a function at a time, and the tests that call it must fail.",
-        "The wording of a refusal is not changed, nor are decorated functions and constants, which mutmut leaves alone (tests/test_precision.py and tests/test_exact.py",
+        f"Written by `mutmut run` and `python tests/ropecore/mutation.py`, which `tox -e mutation` runs (mutmut {version('mutmut')}, {date.today()}): one change in a function at a time, and the tests that call it must fail.",
+        "The wording of a refusal is not changed, nor are decorated functions and constants, which mutmut leaves alone (tests/ropecore/test_precision.py and tests/test_exact.py",
         "compare those with Python's integers and mpmath).", "",
         "| file | mutants | killed | survived | not run |", "|---|---|---|---|---|", *rows,
         f"| all | {counts(everything)} |", "",

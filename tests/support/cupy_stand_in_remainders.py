@@ -1,4 +1,4 @@
-"""The long test of tests/remainders.py for the CuPy adapter's kernel, as g++ builds it: `python tests/cupy_stand_in_remainders.py`."""
+"""The long test of tests/backends/remainders.py for the CuPy adapter's kernel, as g++ builds it: `python tests/support/cupy_stand_in_remainders.py`."""
 
 import importlib
 import sys

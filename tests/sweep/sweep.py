@@ -1,6 +1,6 @@
 """The sweep: every rotary module of transformers against the plan that `read_configs` gives for its configuration.
 
-    python tests/sweep.py            writes tests/SWEEP.md
+    python tests/sweep/sweep.py            writes tests/sweep/SWEEP.md
 
 For each configuration class a rotary module is built from a default configuration, and the model's own functions rotate q
 at positions 0, 1, 5, 257 and 8191 (where several axes differ, each axis has them in another order); so for the older-style
@@ -440,7 +440,7 @@ def report(done: Sweep) -> str:
 
     lines = [
         "# The sweep", "",
-        f"Made by `python tests/sweep.py` with transformers {transformers.__version__} and torch {torch.__version__}; `tests/sweep.py` says how.", "",
+        f"Made by `python tests/sweep/sweep.py` with transformers {transformers.__version__} and torch {torch.__version__}; `tests/sweep/sweep.py` says how.", "",
         *_table("Configuration classes", done.classes), *_table("Checkpoints, older style", done.checkpoints),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"

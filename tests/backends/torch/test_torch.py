@@ -453,7 +453,7 @@ def test_in_place_in_a_graph_of_gradients() -> None:
 
 @pytest.fixture
 def torchs_own_operations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the kernels of the extra "fast", which share a table of their own kind (tests/test_fused.py)."""
+    """Leave out the kernels of the extra "fast", which share a table of their own kind (tests/backends/kernels/test_fused.py)."""
     monkeypatch.setattr("ropecore.backends._kernels.available", lambda form="float32": False)
 
 

@@ -1,4 +1,4 @@
-"""One of two processes that rotate DTensors: `python torch_shards.py RANK FILE`; tests/test_torch_sharded.py starts both.
+"""One of two processes that rotate DTensors: `python torch_shards.py RANK FILE`; test_torch_sharded.py starts both.
 
 Prints a line for each check that holds, and fails at the first that does not.
 """
