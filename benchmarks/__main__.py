@@ -1,4 +1,6 @@
-"""The command line: python -m benchmarks [--quick] [CASE..] [--json FILE] [--plot FILE] [--markdown FILE]."""
+"""The command line: python -m benchmarks [--quick] [CASE..] [--json FILE] [--plot FILE] [--markdown
+FILE].
+"""
 
 import argparse
 import gc

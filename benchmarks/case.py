@@ -15,7 +15,9 @@ HEADS, KV_HEADS, HEAD_DIM, BASE = 32, 8, 128, 500_000.0
 
 @dataclass(frozen=True)
 class Pair:
-    """Two calls to compare.  ratio: of a's time to b's.  n_bytes: what a's memory alone must move, for a roofline."""
+    """Two calls to compare.  ratio: of a's time to b's.  n_bytes: what a's memory alone must move,
+    for a roofline.
+    """
 
     a: str
     b: str
@@ -28,7 +30,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class Case:
-    """A named comparison.  limit: the ratio wanted, at most or at least; None where it is only shown.
+    """A named comparison.  limit: the ratio wanted, at most or at least; None where it is only
+    shown.
 
     make(tokens): returns the pair for a prefill of so many tokens, or raises `peers.Missing`.
     """
@@ -73,7 +76,9 @@ def q_and_k(tokens: int, dtype: str, tensor_format: str = "bhsd", batch: int = 1
 
 
 def close(got: Any, wanted: Any, within: float) -> None:
-    """Refuse results that are further apart than so much of the largest number: the peers round more often."""
+    """Refuse results that are further apart than so much of the largest number: the peers round
+    more often.
+    """
     for one, other in zip(got, wanted, strict=True):
         scale = float(np.abs(other).max())
         error = float(np.abs(one - other).max())
@@ -94,7 +99,9 @@ WITHIN = {
 
 
 def hf_tables(tokens: int, dtype: str, pairing: str = "half_split") -> tuple[Any, Any]:
-    """Return cos and sin as transformers' model makes them once a step: (1, s, d), in the dtype of the model."""
+    """Return cos and sin as transformers' model makes them once a step: (1, s, d), in the dtype of
+    the model.
+    """
     torch = torch_library()
     cos, sin = torch_adapter().cos_sin(plan_of(pairing), torch.arange(tokens))
     return tuple(torch.cat([table, table], -1)[None].to(getattr(torch, dtype)) for table in (cos, sin))

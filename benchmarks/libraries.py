@@ -75,7 +75,9 @@ def mlx_against(tokens: int) -> Pair:
 
 
 def jax_rotation(donated: bool) -> Callable[[int], Pair]:
-    """ropecore's JAX adapter, jitted, against x + 1: with a new output, or in the memory of its argument."""
+    """ropecore's JAX adapter, jitted, against x + 1: with a new output, or in the memory of its
+    argument.
+    """
 
     def make(tokens: int) -> Pair:
         jax, rope, plan = peers.library("jax"), peers.library("ropecore.backends.jax"), plan_of("half_split")

@@ -20,12 +20,16 @@ from .case import (
 
 
 def layer(fast: bool) -> Callable[[int], Pair]:
-    """The rotation in a layer of Llama 3 8B, an eighth of the tokens: its time over that of the whole layer."""
+    """The rotation in a layer of Llama 3 8B, an eighth of the tokens: its time over that of the
+    whole layer.
+    """
     return lambda tokens: _share(fast, tokens // 8, heads=HEADS, kv_heads=KV_HEADS, inner=14_336, n_layers=1)
 
 
 def layers(fast: bool) -> Callable[[int], Pair]:
-    """The rotations in a model of 28 layers, 1,024 wide, a sixteenth of the tokens: their time over that of all layers."""
+    """The rotations in a model of 28 layers, 1,024 wide, a sixteenth of the tokens: their time over
+    that of all layers.
+    """
     return lambda tokens: _share(fast, tokens // 16, heads=8, kv_heads=2, inner=2816, n_layers=28)
 
 
@@ -67,7 +71,9 @@ def _share(fast: bool, tokens: int, heads: int, kv_heads: int, inner: int, n_lay
 
 
 def matrix_form(tokens: int) -> Pair:
-    """The rotation as a d x d matrix for each position against rotate_half, both in torch (a quarter of the tokens)."""
+    """The rotation as a d x d matrix for each position against rotate_half, both in torch (a
+    quarter of the tokens).
+    """
     torch, theirs = torch_library(), peers.transformers_rotary()
     tokens //= 4
     q, k = q_and_k(tokens, "float32")

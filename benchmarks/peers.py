@@ -1,4 +1,6 @@
-"""What ropecore is compared with.  Each function imports its library, so that a peer that is missing leaves out its cases."""
+"""What ropecore is compared with.  Each function imports its library, so that a peer that is
+missing leaves out its cases.
+"""
 
 import importlib
 import importlib.util
@@ -30,9 +32,11 @@ def transformers_rotary() -> Callable[..., Any]:
 
 
 def vllm_rotary() -> Callable[..., Any]:
-    """Return vLLM's CPU operator rotary_embedding(positions, q, k, head_size, cos_sin_cache, is_neox), in place.
+    """Return vLLM's CPU operator rotary_embedding(positions, q, k, head_size, cos_sin_cache,
+    is_neox), in place.
 
-    Its library is looked for where vllm is installed, or in the folder VLLM_LIBRARIES (an unpacked wheel's `vllm`).
+    Its library is looked for where vllm is installed, or in the folder VLLM_LIBRARIES (an unpacked
+    wheel's `vllm`).
     """
     torch = library("torch")
     spec = importlib.util.find_spec("vllm")
@@ -63,7 +67,9 @@ def complex_product(x: Any, turns: Any) -> Any:
 
 
 def onnxruntime_rotary(heads: int, head_dim: int, interleaved: bool, threads: int) -> Callable[..., Any]:
-    """Return onnxruntime's RotaryEmbedding(x (b, h, s, d), positions, cos, sin), an operator of its own domain."""
+    """Return onnxruntime's RotaryEmbedding(x (b, h, s, d), positions, cos, sin), an operator of its
+    own domain.
+    """
     onnx, runtime = library("onnx"), library("onnxruntime")
     helper, kinds = onnx.helper, onnx.TensorProto
     node = helper.make_node(
@@ -84,7 +90,9 @@ def onnxruntime_rotary(heads: int, head_dim: int, interleaved: bool, threads: in
 
 
 def naive_numpy(x: Any, cos: Any, sin: Any) -> Any:
-    """Return x rotated in half-split pairs as most programs write it: x cos + rotate_half(x) sin, tables of head_dim."""
+    """Return x rotated in half-split pairs as most programs write it: x cos + rotate_half(x) sin,
+    tables of head_dim.
+    """
     half = x.shape[-1] // 2
     rotated: Any = x * cos + np.concatenate([-x[..., half:], x[..., :half]], axis=-1) * sin
     return rotated

@@ -28,7 +28,9 @@ from .case import (
 def in_place_against_mul(
     pairing: str, dtype: str, length: int | None = None, by_bytes: bool = False
 ) -> Callable[[int], Pair]:
-    """ropecore in place against x.mul_(1), which reads and writes the same memory; by_bytes: whatever numbers they are."""
+    """ropecore in place against x.mul_(1), which reads and writes the same memory; by_bytes:
+    whatever numbers they are.
+    """
 
     def make(tokens: int) -> Pair:
         rope, plan = torch_adapter(), plan_of(pairing)
@@ -70,7 +72,9 @@ def in_place_against_vllm(pairing: str, dtype: str) -> Callable[[int], Pair]:
 
 
 def fresh_against_clone(pairing: str, dtype: str) -> Callable[[int], Pair]:
-    """ropecore with new outputs against clone; outputs are freed between, so that both pay for new pages."""
+    """ropecore with new outputs against clone; outputs are freed between, so that both pay for new
+    pages.
+    """
 
     def make(tokens: int) -> Pair:
         rope, plan = torch_adapter(), plan_of(pairing)
@@ -84,7 +88,9 @@ def fresh_against_clone(pairing: str, dtype: str) -> Callable[[int], Pair]:
 
 
 def transformers_against(what: str, dtype: str, compiled: bool = False) -> Callable[[int], Pair]:
-    """transformers' apply_rotary_pos_emb, eager or compiled, against ropecore in place ("in_place") or new ("fresh")."""
+    """transformers' apply_rotary_pos_emb, eager or compiled, against ropecore in place ("in_place")
+    or new ("fresh").
+    """
 
     def make(tokens: int) -> Pair:
         theirs, rope, plan = peers.transformers_rotary(), torch_adapter(), plan_of("half_split")
@@ -119,7 +125,9 @@ def without_kernels() -> Iterator[None]:
 
 
 def transformers_against_plain(what: str) -> Callable[[int], Pair]:
-    """transformers eager against ropecore without its kernels, in place or into an output; both have their tables at hand."""
+    """transformers eager against ropecore without its kernels, in place or into an output; both
+    have their tables at hand.
+    """
 
     def make(tokens: int) -> Pair:
         theirs, rope, torch, plan = peers.transformers_rotary(), torch_adapter(), torch_library(), plan_of("half_split")
@@ -143,13 +151,17 @@ def transformers_against_plain(what: str) -> Callable[[int], Pair]:
 
 
 def _in_place(q: Any, k: Any) -> Callable[[], Any]:
-    """mul_(1) of the bytes of q and k; 16-bit numbers as float32, since torch's own arithmetic on them costs more than memory."""
+    """mul_(1) of the bytes of q and k; 16-bit numbers as float32, since torch's own arithmetic on
+    them costs more than memory.
+    """
     wide = [x.view(torch_library().float32) if x.itemsize == 2 else x for x in (q, k)]
     return lambda: [x.mul_(1) for x in wide]
 
 
 def transformers_against_mul(dtype: str) -> Callable[[int], Pair]:
-    """transformers eager against mul_(1): what memory would allow to one that follows transformers, which empties the caches."""
+    """transformers eager against mul_(1): what memory would allow to one that follows transformers,
+    which empties the caches.
+    """
 
     def make(tokens: int) -> Pair:
         theirs, (q, k), tables = peers.transformers_rotary(), q_and_k(tokens, dtype), hf_tables(tokens, dtype)
@@ -189,7 +201,9 @@ def numpy_outputs(pairing: str, dtype: str, tokens: int) -> tuple[Any, Any]:
 
 
 def numpy_naive(tokens: int) -> Pair:
-    """rotate_half in NumPy, with its tables at hand, against ropecore's NumPy adapter, into outputs."""
+    """rotate_half in NumPy, with its tables at hand, against ropecore's NumPy adapter, into
+    outputs.
+    """
     (q, k), ours = numpy_outputs("half_split", "float32", tokens)
     cos, sin = peers.library("ropecore.backends.numpy").cos_sin(plan_of("half_split"), np.arange(tokens))
     wide = [np.concatenate([table, table], -1) for table in (cos, sin)]
@@ -227,7 +241,9 @@ def partial_rotation(pairing: str) -> Callable[[int], Pair]:
 
 
 def mrope(tokens: int) -> Pair:
-    """Three axes (Qwen2-VL's sections) with positions of their own each call, in place, against mul_(1)."""
+    """Three axes (Qwen2-VL's sections) with positions of their own each call, in place, against
+    mul_(1).
+    """
     rope, torch = torch_adapter(), torch_library()
     plan = plan_of("half_split", sections=(16, 24, 24), axes=("t", "h", "w"))
     positions = torch.stack([torch.arange(tokens) // divisor for divisor in (1, 7, 3)])

@@ -8,7 +8,9 @@ from .case import WITHIN, Pair, close, floats, hf_tables, plan_of, q_and_k, torc
 
 
 def decode(batch: int, dtype: str) -> Callable[[int], Pair]:
-    """A decode step of a batch, one token each: ropecore, angles and all, against transformers with its tables at hand."""
+    """A decode step of a batch, one token each: ropecore, angles and all, against transformers with
+    its tables at hand.
+    """
 
     def make(tokens: int) -> Pair:
         theirs, rope, torch, plan = peers.transformers_rotary(), torch_adapter(), torch_library(), plan_of("half_split")

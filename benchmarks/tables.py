@@ -12,7 +12,9 @@ from .prefill import without_kernels
 
 
 def tables(what: str) -> Callable[[int], Pair]:
-    """Tables of 256 times the tokens (1,048,576 in full): ropecore's exact class against cos and sin in `what`."""
+    """Tables of 256 times the tokens (1,048,576 in full): ropecore's exact class against cos and
+    sin in `what`.
+    """
 
     def make(tokens: int) -> Pair:
         rope, plan = peers.library("ropecore.backends.numpy"), plan_of("half_split")
@@ -51,7 +53,8 @@ def jax_tables(tokens: int) -> Pair:
 def classes(what: str) -> Callable[[int], Pair]:
     """Tables of 32 times the tokens: the exact class against the float32 class, both of ropecore.
 
-    what: "numpy" and "torch", without the kernels; "inductor", compiled by torch.compile; "fused", the kernels against NumPy.
+    what: "numpy" and "torch", without the kernels; "inductor", compiled by torch.compile; "fused",
+    the kernels against NumPy.
     """
 
     def make(tokens: int) -> Pair:

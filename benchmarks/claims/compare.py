@@ -1,10 +1,15 @@
-"""Small decoders (2 layers of width 64, about 110,000 parameters) are trained on 400 batches of eight pieces of 128 bytes, three times each, with the position
-encoding as the only difference, and read pieces of up to 1,024 bytes of a text that was held out. Learned rows beyond the trained length were never trained.
-Interpolation is the model trained with RoPE, run with positions divided by 2, 4 or 8. "Cut": the loss of the same bytes by the same model, shown no more
-before them than half to all of its trained length. The models are small and early in their training: what D4's of 125M would do in the end, these cannot say.
+"""Small decoders (2 layers of width 64, about 110,000 parameters) are trained on 400 batches of
+eight pieces of 128 bytes, three times each, with the position encoding as the only difference, and
+read pieces of up to 1,024 bytes of a text that was held out. Learned rows beyond the trained length
+were never trained. Interpolation is the model trained with RoPE, run with positions divided by 2, 4
+or 8. "Cut": the loss of the same bytes by the same model, shown no more before them than half to
+all of its trained length. The models are small and early in their training: what D4's of 125M would
+do in the end, these cannot say.
 
-The verdict: RoPE is better than another encoding if the whole interval of the difference, paired by seed, is below 0. An encoding holds beyond the
-trained length if its perplexity is at most 5 % (D0's own figure) above that of the cut, over the whole interval; it breaks if it is above, over the whole interval.
+The verdict: RoPE is better than another encoding if the whole interval of the difference, paired by
+seed, is below 0. An encoding holds beyond the trained length if its perplexity is at most 5 % (D0's
+own figure) above that of the cut, over the whole interval; it breaks if it is above, over the whole
+interval.
 """
 
 import math
@@ -31,7 +36,9 @@ Interval = Sequence[float]  # value, low, high
 
 
 def run(quick: bool, seed: int) -> Result:
-    """Train all encodings from the same seeds, and compare losses within the trained length and beyond."""
+    """Train all encodings from the same seeds, and compare losses within the trained length and
+    beyond.
+    """
     seeds = range(seed, seed + (2 if quick else 3))
     jobs = [
         Job(position, LENGTH, 30 if quick else STEPS, each, evaluations(name))
@@ -83,7 +90,9 @@ def run(quick: bool, seed: int) -> Result:
 
 
 def evaluations(name: str) -> tuple[Evaluation, ...]:
-    """Return the evaluations of one encoding: as it was trained, and RoPE with its positions divided too."""
+    """Return the evaluations of one encoding: as it was trained, and RoPE with its positions
+    divided too.
+    """
     plain = Evaluation("as trained", REACHES[-1], ENCODINGS[name])
     if name != "RoPE":
         return (plain,)
@@ -96,7 +105,9 @@ def evaluations(name: str) -> tuple[Evaluation, ...]:
 def sentence(
     within: Mapping[str, Sequence[float]], leads: Mapping[str, Interval], rises: Mapping[str, Sequence[Interval]]
 ) -> str:
-    """Return the finding in figures: byte perplexities, and what comes right beyond the trained length."""
+    """Return the finding in figures: byte perplexities, and what comes right beyond the trained
+    length.
+    """
     order = ("learned", "T5 bias", "RoPE")
     perplexities = ", ".join(f"{math.exp(interval(within[name])[0]):.2f} {name}" for name in order)
     steps = [f"{100 * math.expm1(rises[name][0][0]):+.0f} % {name}" for name in (*order, "RoPE, interpolated")]
@@ -106,7 +117,8 @@ def sentence(
 def verdict(leads: Mapping[str, Interval], rises: Mapping[str, Sequence[Interval]]) -> str:
     """Return the verdict of the rule above.
 
-    leads: RoPE's loss minus another's; rises: the loss beyond the trained length minus the cut's, by window, of each encoding.
+    leads: RoPE's loss minus another's; rises: the loss beyond the trained length minus the cut's,
+    by window, of each encoding.
     """
     ahead = [name for name in ("learned", "T5 bias") if leads[name][2] < 0]
     behind = [name for name in ("learned", "T5 bias") if leads[name][1] > 0]
@@ -126,7 +138,9 @@ def verdict(leads: Mapping[str, Interval], rises: Mapping[str, Sequence[Interval
 
 
 def plot(result: Result, figure: Any) -> None:
-    """Draw the loss by distance from the start, and by how much each encoding is worse than with the text cut short."""
+    """Draw the loss by distance from the start, and by how much each encoding is worse than with
+    the text cut short.
+    """
     left, right = figure.subplots(1, 2)
     edges = [LENGTH * 2**i for i in range(len(REACHES) + 1)]
     labels = [f"{0 if edge == LENGTH else edge // 2} to {edge}" for edge in edges]

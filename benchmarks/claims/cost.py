@@ -1,13 +1,16 @@
-"""What RoPE costs in torch: q and k rotated by rotate_half and by ropecore, against an additive encoding, and against the layer that it stands in.
+"""What RoPE costs in torch: q and k rotated by rotate_half and by ropecore, against an additive
+encoding, and against the layer that it stands in.
 
-Additive: a table is added to tensors of the same sizes as q and k (in a model it is added once, RoPE turns q and k in every layer). Every call makes
-new tensors on one thread, tables are at hand, and the two calls of a ratio are timed in turn (A B A B; the median and quartiles of neighbouring
-calls' ratios). The layer:
-norm, q, k, v, rotation, causal attention, output, norm, SwiGLU, with random weights and the sizes of Llama 3 8B and of SmolLM2-135M.
-A share is the rotation's time alone over that of the whole layer. ropecore's loop is fused where Numba is installed.
+Additive: a table is added to tensors of the same sizes as q and k (in a model it is added once,
+RoPE turns q and k in every layer). Every call makes new tensors on one thread, tables are at hand,
+and the two calls of a ratio are timed in turn (A B A B; the median and quartiles of neighbouring
+calls' ratios). The layer: norm, q, k, v, rotation, causal attention, output, norm, SwiGLU, with
+random weights and the sizes of Llama 3 8B and of SmolLM2-135M. A share is the rotation's time alone
+over that of the whole layer. ropecore's loop is fused where Numba is installed.
 
-The verdict, three parts: rotate_half / additive within 4 to 5, fused / additive within 2 to 3 (either with a quarter to spare, as on other
-machines), and the share of either form in either layer within 1 to 3 % (rounded to whole per cents). It holds if all figures do.
+The verdict, three parts: rotate_half / additive within 4 to 5, fused / additive within 2 to 3
+(either with a quarter to spare, as on other machines), and the share of either form in either layer
+within 1 to 3 % (rounded to whole per cents). It holds if all figures do.
 """
 
 import importlib.util
@@ -89,7 +92,9 @@ def layer(size: tuple[int, ...], dtype: Any) -> Callable[[Rotation], tuple[Calla
 
 
 def verdict(additive: dict[str, list[Ratio]], shares: dict[str, list[Ratio]], fused: bool = FUSED) -> str:
-    """Return the verdict from the ratios (median, quartiles) of each rotation to the additive encoding and to a layer."""
+    """Return the verdict from the ratios (median, quartiles) of each rotation to the additive
+    encoding and to a layer.
+    """
     parts = []
     for name, (low, high) in CLAIMED.items():
         if name != "ropecore" or fused:

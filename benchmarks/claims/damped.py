@@ -1,9 +1,12 @@
-"""Small decoders are trained on pieces of 128 bytes, three times each, with plain RoPE and with damped RoPE (`ropecore.Damped`: scores times
-exp(-rate * distance)) of two rates, and read pieces of 2,048 bytes of a text that was held out: 16 times the trained length, as 32K is of 2K. "Damped
-when run" is the plain model with damping added after training. "Cut": the same bytes by the plain model that sees no more before them than half to all of its trained length.
+"""Small decoders are trained on pieces of 128 bytes, three times each, with plain RoPE and with
+damped RoPE (`ropecore.Damped`: scores times exp(-rate * distance)) of two rates, and read pieces of
+2,048 bytes of a text that was held out: 16 times the trained length, as 32K is of 2K. "Damped when
+run" is the plain model with damping added after training. "Cut": the same bytes by the plain model
+that sees no more before them than half to all of its trained length.
 
-The verdict: damping helps if the whole interval of its loss minus plain's, paired by seed, is below 0 from 8 to 16 trained lengths on, for both rates;
-"only if" names the rates for which it does. Where both do worse than the cut, over the whole interval, it helps only if the text cannot be cut.
+The verdict: damping helps if the whole interval of its loss minus plain's, paired by seed, is below
+0 from 8 to 16 trained lengths on, for both rates; "only if" names the rates for which it does.
+Where both do worse than the cut, over the whole interval, it helps only if the text cannot be cut.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +30,9 @@ PLANS = {"plain": PLAIN} | {name: rope_plan(scaling=ropecore.Damped(rate)) for n
 
 
 def run(quick: bool, seed: int) -> Result:
-    """Train plain and damped from the same seeds, and compare their losses by distance from the start."""
+    """Train plain and damped from the same seeds, and compare their losses by distance from the
+    start.
+    """
     seeds = range(seed, seed + (2 if quick else 3))
     later = tuple(Evaluation(f"{name} when run", REACH, PLANS[name]) for name in RATES)
     jobs = [
@@ -76,7 +81,9 @@ def windows() -> list[str]:
 
 
 def verdict(leads: Mapping[str, Sequence[float]], over_cut: Mapping[str, Sequence[float]]) -> str:
-    """Return the verdict of the rule above, of the damped losses minus plain's, and minus the cut's."""
+    """Return the verdict of the rule above, of the damped losses minus plain's, and minus the
+    cut's.
+    """
     below = [name for name, lead in leads.items() if lead[2] < 0]
     if len(below) == len(leads):
         worse = all(each[1] > 0 for each in over_cut.values())

@@ -1,9 +1,11 @@
-"""Three looks at head_dim 128 and at a real model: the RoFormer paper's curve; random queries and keys (128 lanes, spread 1) whose means are 1
-or 0, drawn and in closed form; and all heads of SmolLM2-135M on Python's language reference, as they are and with each head's
-mean query and mean key taken away. A head's fall is its mean logit at distances up to 16 less that from 256 on.
+"""Three looks at head_dim 128 and at a real model: the RoFormer paper's curve; random queries and
+keys (128 lanes, spread 1) whose means are 1 or 0, drawn and in closed form; and all heads of
+SmolLM2-135M on Python's language reference, as they are and with each head's mean query and mean
+key taken away. A head's fall is its mean logit at distances up to 16 less that from 256 on.
 
-The verdict: if scores of means 1 fall, those of means 0 stay within four standard errors of 0 at every distance, and taking SmolLM2's means away
-takes more than half of its heads' average fall away, the claim holds only if means are not zero. If the scores of means 0 fall too, it holds.
+The verdict: if scores of means 1 fall, those of means 0 stay within four standard errors of 0 at
+every distance, and taking SmolLM2's means away takes more than half of its heads' average fall
+away, the claim holds only if means are not zero. If the scores of means 0 fall too, it holds.
 Intervals: 95 %, over draws, and over windows of text.
 """
 
@@ -90,7 +92,9 @@ def run(quick: bool, seed: int) -> Result:
 
 
 def simulate(plan: ropecore.RotaryPlan, mean: float, at: Any, n: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Return mean scores of random q and k over distance with their intervals, the closed form, and how many standard errors these are apart."""
+    """Return mean scores of random q and k over distance with their intervals, the closed form, and
+    how many standard errors these are apart.
+    """
     q, k = rng.normal(mean, 1, size=(2, n, plan.head_dim))
     scores = [(ropecore.rotate(plan, q, *ropecore.cos_sin(plan, int(d))) * k).sum(axis=1) for d in at]
     means, eye = np.full(plan.head_dim, mean), np.eye(plan.head_dim)
@@ -101,7 +105,9 @@ def simulate(plan: ropecore.RotaryPlan, mean: float, at: Any, n: int, rng: np.ra
 
 
 def on_smollm2(windows: int, length: int) -> dict[str, Any]:
-    """Return mean logits over distance in windows of text, averaged over heads, and the share of heads that fall."""
+    """Return mean logits over distance in windows of text, averaged over heads, and the share of
+    heads that fall.
+    """
     import torch
 
     import ropecore.backends.torch as rope

@@ -1,13 +1,17 @@
-"""Train short, run long: SmolLM2-135M (trained to 8,192 tokens) reads 16,384 tokens of real text under each scaling rule.
+"""Train short, run long: SmolLM2-135M (trained to 8,192 tokens) reads 16,384 tokens of real text
+under each scaling rule.
 
-A window's perplexity is that of its 2,048 tokens given all tokens before it. Texts differ in difficulty from window to window, so each window
-is also read by the plain model with the 2,048 tokens before it alone (the reference). The ratio to the reference is 1 if the distant
-tokens neither help nor harm. Intervals: 95 %, bootstrap over blocks of 64 tokens. Dynamic NTK is read as a program with prompts of up to
-8,192, of 12,288 and of 16,384 tokens would have it: one plan for each length of prompt. Products of matrices are in bfloat16, as in the model's
-training, where the processor has them; the first text's first window is read in float32 too, and must agree to 1 %.
+A window's perplexity is that of its 2,048 tokens given all tokens before it. Texts differ in
+difficulty from window to window, so each window is also read by the plain model with the 2,048
+tokens before it alone (the reference). The ratio to the reference is 1 if the distant tokens
+neither help nor harm. Intervals: 95 %, bootstrap over blocks of 64 tokens. Dynamic NTK is read as a
+program with prompts of up to 8,192, of 12,288 and of 16,384 tokens would have it: one plan for each
+length of prompt. Products of matrices are in bfloat16, as in the model's training, where the
+processor has them; the first text's first window is read in float32 too, and must agree to 1 %.
 
-The verdict: plain RoPE breaks if the interval of its ratio beyond the trained length lies above 1.05; a rule runs long if its own lies
-below 1.05. The claim holds if plain breaks and every rule runs long, in each text.
+The verdict: plain RoPE breaks if the interval of its ratio beyond the trained length lies above
+1.05; a rule runs long if its own lies below 1.05. The claim holds if plain breaks and every rule
+runs long, in each text.
 """
 
 from collections.abc import Iterable, Mapping
@@ -53,9 +57,11 @@ def plans(config: RopeConfig, rule: Any, prompts: Iterable[int]) -> dict[int, Ro
 
 
 def read(ids: Any, by_prompt: Mapping[int, RotaryPlan], cache: dict[tuple[RotaryPlan, int], Any], loss: Any) -> Any:
-    """Return each token's loss from the first prompt that is long enough for it; the first token has none (NaN).
+    """Return each token's loss from the first prompt that is long enough for it; the first token
+    has none (NaN).
 
-    A run of n tokens holds that of every shorter prompt with the same plan, as no token sees later ones.
+    A run of n tokens holds that of every shorter prompt with the same plan, as no token sees later
+    ones.
     """
     longest: dict[RotaryPlan, int] = {}
     for length, plan in by_prompt.items():
@@ -81,7 +87,9 @@ def reference(ids: Any, plan: RotaryPlan, window: int, loss: Any) -> Any:
 
 
 def verdict(ratios: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> str:
-    """Return the verdict from each text's ratios (mean, low, high) beyond the trained length, by rule."""
+    """Return the verdict from each text's ratios (mean, low, high) beyond the trained length, by
+    rule.
+    """
     if not all(text[PLAIN][1] > LIMIT for text in ratios.values()):
         return "does not hold" if all(text[PLAIN][2] < LIMIT for text in ratios.values()) else UNSETTLED
     names = dict.fromkeys(name for text in ratios.values() for name in text if name != PLAIN)

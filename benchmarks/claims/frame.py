@@ -28,7 +28,9 @@ Cell = str | float | int | Sequence[float]  # a sequence is (value, low, high): 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of a document: the experiment's id, the claim in one sentence, the document, and its own figure."""
+    """One claim of a document: the experiment's id, the claim in one sentence, the document, and
+    its own figure.
+    """
 
     id: str
     text: str
@@ -38,11 +40,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class Result:
-    """What an experiment found: all of it plain lists, dicts, numbers and strings, as it goes through JSON before it is drawn.
+    """What an experiment found: all of it plain lists, dicts, numbers and strings, as it goes
+    through JSON before it is drawn.
 
-    columns, rows: the table.  ours: our figure beside the document's, in one sentence.  verdict: one of VERDICTS, or what
-    begins with one that ends in a space.  data: what `plot` needs.  failures: the checks of sanity that did not hold, which make
-    the exit status 1; a claim that does not hold is no failure.
+    columns, rows: the table.  ours: our figure beside the document's, in one sentence.  verdict:
+    one of VERDICTS, or what begins with one that ends in a space.  data: what `plot` needs.
+    failures: the checks of sanity that did not hold, which make the exit status 1; a claim that
+    does not hold is no failure.
     """
 
     columns: Sequence[str]
@@ -60,7 +64,9 @@ class Result:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean of independent repeats and its 95 % interval by Student's t: (mean, low, high)."""
+    """Return the mean of independent repeats and its 95 % interval by Student's t: (mean, low,
+    high).
+    """
     from scipy.stats import t
 
     x = np.asarray(values, np.float64)

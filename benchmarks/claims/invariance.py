@@ -1,7 +1,9 @@
-"""Random queries and keys, rotated at i and at j, in float64 tables: how far the score moves from q.k, and from itself when i and j move together.
+"""Random queries and keys, rotated at i and at j, in float64 tables: how far the score moves from
+q.k, and from itself when i and j move together.
 
-The verdict: the scores at i = j must equal q.k, and scores must move by less than 1e-12 |q| |k| when both positions move by the same amount
-(up to 2^31); if some i and j that differ give another score than q.k, "rotated q.k equals q.k" holds only if i = j.
+The verdict: the scores at i = j must equal q.k, and scores must move by less than 1e-12 |q| |k|
+when both positions move by the same amount (up to 2^31); if some i and j that differ give another
+score than q.k, "rotated q.k equals q.k" holds only if i = j.
 """
 
 from typing import Any

@@ -1,7 +1,10 @@
-"""Small decoders with causal linear attention (feature map elu + 1) are trained on pieces of 128 bytes, three times each: with RoPE on the feature maps, in
-the numerator only (`ropecore.linear_attention`, R-9.7); with no position encoding; and with learned absolute positions. Losses are of a text that was held out.
+"""Small decoders with causal linear attention (feature map elu + 1) are trained on pieces of 128
+bytes, three times each: with RoPE on the feature maps, in the numerator only
+(`ropecore.linear_attention`, R-9.7); with no position encoding; and with learned absolute
+positions. Losses are of a text that was held out.
 
-The verdict: RoPE lowers the loss if the whole interval of its difference from another, paired by seed, is below 0.
+The verdict: RoPE lowers the loss if the whole interval of its difference from another, paired by
+seed, is below 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +50,9 @@ def run(quick: bool, seed: int) -> Result:
 
 
 def verdict(leads: Mapping[str, Sequence[float]]) -> str:
-    """Return the verdict of the rule above, of RoPE's loss minus that without ("none") and minus that of learned positions."""
+    """Return the verdict of the rule above, of RoPE's loss minus that without ("none") and minus
+    that of learned positions.
+    """
     below = {name for name, lead in leads.items() if lead[2] < 0}
     if below == {"none", "learned"}:
         return "holds"

@@ -1,11 +1,14 @@
-"""The same rotation of the same random q, as a dense d x d matrix for each position, a sparse matrix, 2 x 2 blocks, a complex product, rotate_half, and ropecore.
+"""The same rotation of the same random q, as a dense d x d matrix for each position, a sparse
+matrix, 2 x 2 blocks, a complex product, rotate_half, and ropecore.
 
-Matrices and tables are at hand, every form makes a new tensor in torch on one thread, and each is timed against rotate_half in turn (A B A B; the
-median and quartiles of the ratios of neighbouring calls). Each result is checked against the float64 reference. ropecore's loop is fused where Numba is
-installed.
+Matrices and tables are at hand, every form makes a new tensor in torch on one thread, and each is
+timed against rotate_half in turn (A B A B; the median and quartiles of the ratios of neighbouring
+calls). Each result is checked against the float64 reference. ropecore's loop is fused where Numba
+is installed.
 
-The verdict: the claim holds in a setting (heads, tokens, head_dim, dtype) if the dense matrix takes at least 7 times rotate_half's time there, by
-the lower quartile; it holds if it does in all settings.
+The verdict: the claim holds in a setting (heads, tokens, head_dim, dtype) if the dense matrix takes
+at least 7 times rotate_half's time there, by the lower quartile; it holds if it does in all
+settings.
 """
 
 import warnings
@@ -36,7 +39,9 @@ QUICK = [(4, 16, 64, "float32"), (4, 16, 64, "bfloat16")]
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread, so that other work on the machine cannot keep one thread waiting for another."""
+    """Let torch use one thread, so that other work on the machine cannot keep one thread waiting
+    for another.
+    """
     import torch
 
     before = torch.get_num_threads()
@@ -62,9 +67,11 @@ def rotate_half(x: Any, cos: Any, sin: Any) -> Any:
 
 
 def forms(x: Any, plan: ropecore.RotaryPlan) -> dict[str, Callable[[], Any]]:
-    """Return the calls by name; each returns x (1, heads, tokens, head_dim) rotated in half-split pairs, at 0, 1, 2, ..
+    """Return the calls by name; each returns x (1, heads, tokens, head_dim) rotated in half-split
+    pairs, at 0, 1, 2, ..
 
-    The sparse matrix has the rows of all tokens, and reads x as (tokens * head_dim, heads), which is at hand too.
+    The sparse matrix has the rows of all tokens, and reads x as (tokens * head_dim, heads), which
+    is at hand too.
     """
     import torch
 
@@ -102,7 +109,9 @@ def forms(x: Any, plan: ropecore.RotaryPlan) -> dict[str, Callable[[], Any]]:
 
 
 def _block_diagonal(dense: Any) -> Any:
-    """Return the (s d, s d) sparse matrix in compressed rows that has the matrices (s, d, d) as its blocks."""
+    """Return the (s d, s d) sparse matrix in compressed rows that has the matrices (s, d, d) as its
+    blocks.
+    """
     import torch
 
     tokens, size, _ = dense.shape
@@ -117,7 +126,9 @@ def _block_diagonal(dense: Any) -> Any:
 
 
 def verdict(ratios: dict[str, Ratio]) -> str:
-    """Return the verdict from (median, quartiles) of dense / rotate_half by the name of the setting."""
+    """Return the verdict from (median, quartiles) of dense / rotate_half by the name of the
+    setting.
+    """
     where = [name for name, (_, low, _) in ratios.items() if low >= LEAST]
     if len(where) == len(ratios):
         return "holds"

@@ -1,8 +1,10 @@
-"""For head_dim 128 and three bases: at position 100,000, the smallest step at which each pair's cos or sin changes in any bit, for tables in
-float32, float16 and bfloat16, with angles of the exact class, and where position, frequency and angle themselves are held in 16 bits.
+"""For head_dim 128 and three bases: at position 100,000, the smallest step at which each pair's cos
+or sin changes in any bit, for tables in float32, float16 and bfloat16, with angles of the exact
+class, and where position, frequency and angle themselves are held in 16 bits.
 
-The verdict: if no pair changes from 100,000 to 100,001 in any float16 table, the claim holds; if one does where angles are exact and none where the
-position is held in float16, it holds only if the position is; else it does not hold. Nothing is drawn by chance.
+The verdict: if no pair changes from 100,000 to 100,001 in any float16 table, the claim holds; if
+one does where angles are exact and none where the position is held in float16, it holds only if the
+position is; else it does not hold. Nothing is drawn by chance.
 """
 
 from typing import Any
@@ -33,7 +35,9 @@ KINDS = {
 
 
 def run(quick: bool, seed: int) -> Result:
-    """Find the steps at 100,000, and the number of pairs that tell neighbours apart at other positions."""
+    """Find the steps at 100,000, and the number of pairs that tell neighbours apart at other
+    positions.
+    """
     plans = {base: ropecore.RopeConfig(head_dim=128, base=base, pairing="half_split").plan() for base in BASES}
     steps = {
         kind: {base: resolution(plan, POSITION, *how) for base, plan in plans.items()} for kind, how in KINDS.items()
@@ -84,7 +88,9 @@ def _step(step: float) -> str:
 
 
 def plot(result: Result, figure: Any) -> None:
-    """Draw the step of each pair at 100,000, and the pairs that tell neighbours apart at other positions."""
+    """Draw the step of each pair at 100,000, and the pairs that tell neighbours apart at other
+    positions.
+    """
     figure.set_size_inches(13, 5)
     pairs, positions = figure.subplots(1, 2)
     styles = dict(zip(KINDS, ("C0s", "C4+", "C2o", "C1x", "C3v", "C5^"), strict=True))

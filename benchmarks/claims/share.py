@@ -1,8 +1,11 @@
-"""28 layers, each with a `RotaryEmbedding` of its own, rotate 40,960 tokens in turn (head_dim 128, theta 1e6: D0's model); what each leaves in
-memory is measured by tracemalloc after each layer, where tables are shared and where each layer keeps its own. What a layer rotates is freed.
+"""28 layers, each with a `RotaryEmbedding` of its own, rotate 40,960 tokens in turn (head_dim 128,
+theta 1e6: D0's model); what each leaves in memory is measured by tracemalloc after each layer,
+where tables are shared and where each layer keeps its own. What a layer rotates is freed.
 
-The verdict: with sharing, the 27 further layers must add less than a tenth of the table of one (Python's own objects are counted too), and give the same bits as with
-tables of their own; else the claim does not hold. Nothing is drawn by chance but q. (A shared table begins at 0 and grows by doubling, so it holds 65,536 positions for 40,960.)
+The verdict: with sharing, the 27 further layers must add less than a tenth of the table of one
+(Python's own objects are counted too), and give the same bits as with tables of their own; else the
+claim does not hold. Nothing is drawn by chance but q. (A shared table begins at 0 and grows by
+doubling, so it holds 65,536 positions for 40,960.)
 """
 
 import gc

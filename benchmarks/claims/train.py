@@ -1,7 +1,8 @@
-"""Small language models, trained from scratch on a real text; how they know positions is all in which they differ.
+"""Small language models, trained from scratch on a real text; how they know positions is all in
+which they differ.
 
-A model is a byte-level decoder, and a `Job` says all that decides its losses.
-The text is Python's own language reference, which every Python carries (`pydoc_data.topics`); its last part is held out.
+A model is a byte-level decoder, and a `Job` says all that decides its losses. The text is Python's
+own language reference, which every Python carries (`pydoc_data.topics`); its last part is held out.
 """
 
 import math
@@ -34,7 +35,9 @@ Position = ropecore.RotaryPlan | str  # a plan, or "none", "learned", "sinusoida
 
 
 class Evaluation(NamedTuple):
-    """The loss at every place of windows that are `reach` trained lengths long, with a position encoding that may be another one."""
+    """The loss at every place of windows that are `reach` trained lengths long, with a position
+    encoding that may be another one.
+    """
 
     name: str
     reach: int
@@ -42,7 +45,9 @@ class Evaluation(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A training run with its evaluations.  length: trained length in tokens; attention: "softmax" or "linear"."""
+    """A training run with its evaluations.  length: trained length in tokens; attention: "softmax"
+    or "linear".
+    """
 
     position: Position
     length: int
@@ -53,9 +58,11 @@ class Job(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Mean losses (nats a byte) on the held-out text, by distance from the start: up to 1, 2, 4, .. trained lengths.
+    """Mean losses (nats a byte) on the held-out text, by distance from the start: up to 1, 2, 4, ..
+    trained lengths.
 
-    cut: of the very same bytes, where the model sees no more before them than half to all of its trained length.
+    cut: of the very same bytes, where the model sees no more before them than half to all of its
+    trained length.
     """
 
     whole: list[float]
@@ -63,7 +70,9 @@ class Losses(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a job found.  training: the training loss, as means of equal parts of the run; held_out: the loss within the trained length."""
+    """What a job found.  training: the training loss, as means of equal parts of the run; held_out:
+    the loss within the trained length.
+    """
 
     training: list[float]
     held_out: float
@@ -85,7 +94,9 @@ def outcomes(jobs: Sequence[Job]) -> list[Outcome]:
 
 
 def untrained(jobs: Sequence[Job], found: Iterable[Outcome]) -> list[str]:
-    """Return a sentence on each job whose training did not lower the loss, on held-out text too: a check of sanity."""
+    """Return a sentence on each job whose training did not lower the loss, on held-out text too: a
+    check of sanity.
+    """
     return [
         f"{job.position}, {job.length} bytes, seed {job.seed}: the loss went from {each.training[0]:.3f} to {each.held_out:.3f}"
         for job, each in zip(jobs, found, strict=True)
@@ -138,7 +149,8 @@ def batches(text: Tensor, length: int, steps: int, seed: int) -> Iterator[Tensor
 def losses_in_windows(
     model: "Decoder", position: Position, text: Tensor, length: int, stride: int, room: int = 0
 ) -> Tensor:
-    """Return the loss of each byte (n, length) in n windows that begin every `stride` bytes, as long as `room` bytes are left.
+    """Return the loss of each byte (n, length) in n windows that begin every `stride` bytes, as
+    long as `room` bytes are left.
 
     So evaluations with the same stride and room judge the same bytes.
     """
@@ -149,9 +161,11 @@ def losses_in_windows(
 
 
 def compared(whole: Tensor, within: Tensor, stride: int) -> Losses:
-    """Return mean losses of windows (n, reach * length) that begin every `stride` bytes, and those of the same bytes when cut short.
+    """Return mean losses of windows (n, reach * length) that begin every `stride` bytes, and those
+    of the same bytes when cut short.
 
-    within: the losses (m, length) in windows of the trained length, every half of it: their latter halves hold each byte once.
+    within: the losses (m, length) in windows of the trained length, every half of it: their latter
+    halves hold each byte once.
     """
     length = within.shape[1]
     cut = within[:, length // 2 :].flatten()
@@ -173,9 +187,11 @@ def compared(whole: Tensor, within: Tensor, stride: int) -> Losses:
 
 @cache
 def corpus() -> tuple[Tensor, Tensor, int]:
-    """Return the trained part and the held-out part as symbols (one a byte), and the number of symbols.
+    """Return the trained part and the held-out part as symbols (one a byte), and the number of
+    symbols.
 
-    Topics repeat parts of each other: a paragraph is kept where it first stands, so that none is in both parts.
+    Topics repeat parts of each other: a paragraph is kept where it first stands, so that none is in
+    both parts.
     """
     from pydoc_data.topics import topics
 
@@ -221,7 +237,9 @@ class Decoder(nn.Module):
         )
 
     def groups(self) -> list[dict[str, Any]]:
-        """Return the parameters as AdamW takes them: only the matrices of the layers decay, and those of positions have a rate of their own."""
+        """Return the parameters as AdamW takes them: only the matrices of the layers decay, and
+        those of positions have a rate of their own.
+        """
         matrices = [p for p in self.layers.parameters() if p.ndim == 2]
         names = {"rows", "bias"}
         own = [p for name, p in self.named_parameters() if name in names]
@@ -260,7 +278,9 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor, plan: ropecore.RotaryPlan
 
 
 def linear_attention(q: Tensor, k: Tensor, v: Tensor, plan: ropecore.RotaryPlan | None, mask: None = None) -> Tensor:
-    """Return causal linear attention with the feature map elu + 1, whose features are rotated in the numerator if there is a plan."""
+    """Return causal linear attention with the feature map elu + 1, whose features are rotated in
+    the numerator if there is a plan.
+    """
     apply = rope.apply if plan else lambda plan, q, k, **_: (q, k)
     return ropecore.linear_attention(q, k, v, plan or rope_plan(), lambda x: F.elu(x) + 1, causal=True, apply=apply)
 
@@ -279,6 +299,8 @@ def t5_mask(bias: Tensor, n: int) -> Tensor:
 
 
 def t5_buckets(distance: Tensor) -> Tensor:
-    """Return T5's bucket of each distance >= 0: 0 to 15 have their own, 16 more grow as powers, and the last has all from 128 on."""
+    """Return T5's bucket of each distance >= 0: 0 to 15 have their own, 16 more grow as powers, and
+    the last has all from 128 on.
+    """
     far = 16 + (torch.log(distance.clamp(16) / 16) / math.log(128 / 16) * 16).long()
     return torch.where(distance < 16, distance, far.clamp(max=31))

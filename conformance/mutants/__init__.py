@@ -1,6 +1,8 @@
-"""Wrong implementations, one for each flag M1 to M95: a right one with one thing changed.  The suite must catch them all.
+"""Wrong implementations, one for each flag M1 to M95: a right one with one thing changed.  The
+suite must catch them all.
 
-A mutant is a class: `flag`, a sentence, and the step that it gets wrong.  `mutants()` lists them, and an instance is a target.
+A mutant is a class: `flag`, a sentence, and the step that it gets wrong.  `mutants()` lists them,
+and an instance is a target.
 """
 
 from functools import cache

@@ -20,7 +20,9 @@ USUAL = {"dtypes": DTYPES, "angle": "exact", "not_applicable": {"refusals": "a m
 
 
 class Right:
-    """A right target in steps, each of which a mutant replaces: plan, positions, tables, turning, rounding."""
+    """A right target in steps, each of which a mutant replaces: plan, positions, tables, turning,
+    rounding.
+    """
 
     flag: ClassVar[str] = ""
     needs_module: ClassVar[str] = ""  # what must be installed beside ml_dtypes
@@ -162,7 +164,9 @@ class Ids(Right):
 
 
 class FromConfig(Right):
-    """The right target of a program that makes its plan from the configuration: `config` and `rows` are its steps."""
+    """The right target of a program that makes its plan from the configuration: `config` and `rows`
+    are its steps.
+    """
 
     capabilities: ClassVar[Mapping[str, Any]] = {**USUAL, "reads_config": True}
 

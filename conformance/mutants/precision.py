@@ -15,7 +15,9 @@ from .base import Config, FromConfig, Right, Tables, bfloat16, rotary_dim, rule,
 
 
 def tables_by(product: Callable[[Array, Array], Array], plan: RotaryPlan, positions: Any, role: str) -> Tables:
-    """Return tables of angles from another product of position and frequency; A and the magnitude are right."""
+    """Return tables of angles from another product of position and frequency; A and the magnitude
+    are right.
+    """
     rows = [np.asarray(row, np.float64) for row in (positions if plan.n_axes > 1 else [positions])]
     angle = sum(product(p[..., None], f).astype(np.float64) for p, f in zip(rows, plan.frequencies.T, strict=True))
     scale = np.hypot(*ropecore.cos_sin(plan, positions, role))

@@ -1,7 +1,9 @@
-"""`ropecore conformance --mutants`: run the suite against wrong implementations, to see that it catches each of them.
+"""`ropecore conformance --mutants`: run the suite against wrong implementations, to see that it
+catches each of them.
 
-A mutant is caught by a case that gives a wrong result: a refusal or a crash does not count.  Each case gets a fresh mutant, so that
-it is this case alone that catches it.  Cases that carry the mutant's flag run first, the smallest first.
+A mutant is caught by a case that gives a wrong result: a refusal or a crash does not count.  Each
+case gets a fresh mutant, so that it is this case alone that catches it.  Cases that carry the
+mutant's flag run first, the smallest first.
 """
 
 import importlib.util
@@ -124,9 +126,11 @@ def _row(result: Caught, full: bool) -> tuple[str, ...]:
 def run_mutants(
     flags: str | Iterable[str] | None = None, full: bool = False, progress: Progress | None = None
 ) -> MutantReport:
-    """Run the suite against the mutants of these flags, all unless given; each stops at the first catch unless `full`.
+    """Run the suite against the mutants of these flags, all unless given; each stops at the first
+    catch unless `full`.
 
-    RopeError for a flag that no mutant has, or without ml_dtypes, as several mutants are about bfloat16.
+    RopeError for a flag that no mutant has, or without ml_dtypes, as several mutants are about
+    bfloat16.
     """
     known = mutants()
     wanted = names(flags)
@@ -165,7 +169,9 @@ def catches(case: Case, mutant: type[Right]) -> bool:
 
 
 def queue(flag: str) -> Iterator[Case]:
-    """Yield the cases that carry the flag, then those of the same topics, then the others; the smallest of each first."""
+    """Yield the cases that carry the flag, then those of the same topics, then the others; the
+    smallest of each first.
+    """
     topics = {case.topic for case in all_cases() if flag in case.flags}
     yield from sorted(all_cases(), key=lambda case: (flag not in case.flags, case.topic not in topics, *size(case)))
 

@@ -54,7 +54,9 @@ class UninitialisedTables(Right):
     needs_module = "torch"
 
     def from_meta(self, plan: RotaryPlan) -> Callable[..., Array]:
-        """Return a module whose frequencies were a buffer on the meta device, and got memory without being made again."""
+        """Return a module whose frequencies were a buffer on the meta device, and got memory
+        without being made again.
+        """
         torch: Any = importlib.import_module("torch")
         buffer = torch.empty(plan.frequencies.shape, dtype=torch.float64, device="meta")
         held = torch.empty_like(buffer, device="cpu").fill_(NEVER_WRITTEN).numpy()

@@ -82,6 +82,8 @@ class ReadsTheOldKeys(Right):
         return SimpleNamespace(read_config=self.read)
 
     def read(self, source: Mapping[str, Any], layer_type: str | None = None) -> RopeConfig | None:
-        """Return the RoPE of a source without its rope_parameters: the default base stands in for them."""
+        """Return the RoPE of a source without its rope_parameters: the default base stands in for
+        them.
+        """
         flat = {key: value for key, value in source.items() if key != "rope_parameters"}
         return ropecore.read_config(flat, strict=False)

@@ -3,8 +3,9 @@
     ropecore conformance --peers                                         every library that is installed
     ropecore conformance ropecore.conformance.peers.litgpt:target        one of them, like any target
 
-Each module calls a library's public functions with the settings that its documentation gives.  peers.toml lists them: package,
-version, where its RoPE stands in the source, how it is called, and what each failure comes from.
+Each module calls a library's public functions with the settings that its documentation gives.
+peers.toml lists them: package, version, where its RoPE stands in the source, how it is called, and
+what each failure comes from.
 """
 
 from ._catalogue import Known as Known

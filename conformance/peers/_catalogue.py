@@ -20,7 +20,9 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Peer:
-    """A target of the list.  `absent`: why it cannot be run here, for one that is listed without a target."""
+    """A target of the list.  `absent`: why it cannot be run here, for one that is listed without a
+    target.
+    """
 
     name: str  # module:object
     package: str  # on PyPI
@@ -62,8 +64,8 @@ class Peer:
 class Known:
     """An error that was reported of a library, or read in its source, and how it can be seen here.
 
-    target and case: a case that must fail where the report is true.  check: a function of checks.py.  Neither: `reason` says
-    why it is out of reach.
+    target and case: a case that must fail where the report is true.  check: a function of
+    checks.py.  Neither: `reason` says why it is out of reach.
     """
 
     where: str  # C n: entry n of the census of implementations; F: the list of defects read in sources
@@ -81,7 +83,9 @@ def _listed() -> dict[str, Any]:
 
 
 def peers(names: Iterable[str] = ()) -> list[Peer]:
-    """Return the list, or those of it that are named: "litgpt", which is all of its targets, or "litgpt:target"."""
+    """Return the list, or those of it that are named: "litgpt", which is all of its targets, or
+    "litgpt:target".
+    """
     every = [Peer(**each) for each in _listed()["peer"]]
     for peer in every:
         for glob, text in peer.explained.items():

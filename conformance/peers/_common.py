@@ -1,4 +1,6 @@
-"""What the targets of several libraries share: what they declare, arrays of torch, and reading a case's config."""
+"""What the targets of several libraries share: what they declare, arrays of torch, and reading a
+case's config.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
@@ -35,7 +37,9 @@ def declared(package: str, features: str, **words: Any) -> dict[str, Any]:
 
 
 def config_of(case: Mapping[str, Any], pairing: str, *keys: str, rules: tuple[str, ...] = ()) -> Mapping[str, Any]:
-    """Return a case's config; not applicable where it has a pairing, key or scaling rule that the library has no word for."""
+    """Return a case's config; not applicable where it has a pairing, key or scaling rule that the
+    library has no word for.
+    """
     config: Mapping[str, Any] = case.get("config", case)
     only(config["pairing"] in pairing, f"the library does not pair {config['pairing']}")
     other = sorted(set(config) - {*USUAL, *keys, "scaling"})
@@ -46,7 +50,9 @@ def config_of(case: Mapping[str, Any], pairing: str, *keys: str, rules: tuple[st
 
 
 def scaling_of(config: Mapping[str, Any], rules: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return a config's scaling rule, {"rule": None} without; not applicable where the library does not have it."""
+    """Return a config's scaling rule, {"rule": None} without; not applicable where the library does
+    not have it.
+    """
     scaling: Mapping[str, Any] = config.get("scaling") or {"rule": None}
     rule = scaling["rule"]
     if rule is not None and rule not in rules:
@@ -64,7 +70,9 @@ def only(allowed: bool, why: str) -> None:
 
 
 def runs(positions: npt.NDArray[Any]) -> Iterator[tuple[slice, int]]:
-    """Return the stretches of consecutive positions, each with its first: for a library that takes an offset alone."""
+    """Return the stretches of consecutive positions, each with its first: for a library that takes
+    an offset alone.
+    """
     cuts = [0, *(np.flatnonzero(np.diff(positions) != 1) + 1).tolist(), len(positions)]
     for start, end in pairwise(cuts):
         yield slice(start, end), int(positions[start])
@@ -76,7 +84,9 @@ def power_of_two(n: int, least: int = 64) -> int:
 
 
 def by_rows(x: Any, positions: Any, rotate: Callable[[Any, Any], Any], join: Callable[[list[Any]], Any]) -> Any:
-    """Return rotate(row, its positions) of each batch row, x (b, .., s, d), positions (s,) or (b, s), joined."""
+    """Return rotate(row, its positions) of each batch row, x (b, .., s, d), positions (s,) or (b,
+    s), joined.
+    """
     if positions.ndim == 1:
         return rotate(x, positions)
     rows = [positions[i] for i in range(positions.shape[0])]
@@ -85,7 +95,8 @@ def by_rows(x: Any, positions: Any, rotate: Callable[[Any, Any], Any], join: Cal
 
 
 class Alone:
-    """Forget what a library keeps between calls when a case begins, so that each is judged as in a process of its own.
+    """Forget what a library keeps between calls when a case begins, so that each is judged as in a
+    process of its own.
 
     The calls of one case of several share it, as they share a process.
     """

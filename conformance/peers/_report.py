@@ -152,7 +152,9 @@ def _cell(each: dict[str, Any], topic: str) -> str:
 
 
 def _failures(ran: Iterable[dict[str, Any]]) -> list[str]:
-    """Return, for each target, one line a cause: how many cases, the smallest, and the command that replays it."""
+    """Return, for each target, one line a cause: how many cases, the smallest, and the command that
+    replays it.
+    """
     lines: list[str] = []
     for each in ran:
         causes: dict[tuple[str, str], list[dict[str, Any]]] = {}

@@ -1,4 +1,6 @@
-"""Running the suite over the libraries: each in a process of its own, so that none disturbs another or takes it down."""
+"""Running the suite over the libraries: each in a process of its own, so that none disturbs another
+or takes it down.
+"""
 
 import json
 import subprocess
@@ -28,7 +30,9 @@ class Judged:
 
 
 def run_peers(chosen: Iterable[Peer], progress: Progress | None = None, start: Start | None = None) -> list[Judged]:
-    """Judge each library that is installed; the others are listed with the reason, and never counted as passed."""
+    """Judge each library that is installed; the others are listed with the reason, and never
+    counted as passed.
+    """
     listed = list(chosen)
     done: list[Judged] = []
     for number, peer in enumerate(listed):

@@ -1,4 +1,5 @@
-"""Reported errors that no vector shows: each is a few calls of the library.  `python -m ropecore.conformance.peers.checks NAME`.
+"""Reported errors that no vector shows: each is a few calls of the library.  `python -m
+ropecore.conformance.peers.checks NAME`.
 
 Each returns whether the report is confirmed, and what was seen.
 """
@@ -95,7 +96,9 @@ def megatron_with_cos_sin() -> tuple[bool, str]:
 
 
 def megatron_multimodal() -> tuple[bool, str]:
-    """Build angles of interleaved pairs; the module puts its frequencies on a GPU, so here it is made without its __init__."""
+    """Build angles of interleaved pairs; the module puts its frequencies on a GPU, so here it is
+    made without its __init__.
+    """
     import torch
     from megatron.core.models.common.embeddings.rotary_pos_embedding import MultimodalRotaryEmbedding
 

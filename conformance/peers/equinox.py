@@ -28,7 +28,9 @@ class Equinox:
         return jnp.asarray(values, dtype if values.dtype.kind == "f" else "int32")
 
     def apply(self, plan: Any, x: Any, positions: Any, *, case: Mapping[str, Any]) -> Any:
-        """Rotate each head; it counts positions from 0, so tokens are put in their places in a longer sequence."""
+        """Rotate each head; it counts positions from 0, so tokens are put in their places in a
+        longer sequence.
+        """
         alone(case)
         config = config_of(case, "half_split")
         length = int(positions.max()) + 1

@@ -1,4 +1,6 @@
-"""llama-cpp-python: ggml's operators ggml_rope_ext and ggml_rope_multi on the CPU, called through ctypes."""
+"""llama-cpp-python: ggml's operators ggml_rope_ext and ggml_rope_multi on the CPU, called through
+ctypes.
+"""
 
 import ctypes
 import importlib.util

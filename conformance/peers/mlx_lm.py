@@ -34,7 +34,9 @@ class MlxLM(Mlx):
     )
 
     def apply(self, plan: Any, x: Any, positions: Any, *, case: Mapping[str, Any]) -> Any:
-        """Rotate by the module of the config; one that depends on the length is given the whole sequence."""
+        """Rotate by the module of the config; one that depends on the length is given the whole
+        sequence.
+        """
         config = config_of(case, "half_split interleaved", "rotary_dim", rules=RULES)
         scaling = scaling_of(config, RULES)
         settings = {NAMES.get(key, key): NAMES.get(str(value), value) for key, value in scaling.items()}

@@ -23,7 +23,9 @@ def _load() -> Any:
 
 
 class Vllm(Tensors):
-    """torch.ops._C.rotary_embedding(positions, query, None, head_size, cos_sin_cache, is_neox); the caller's table, no gradient."""
+    """torch.ops._C.rotary_embedding(positions, query, None, head_size, cos_sin_cache, is_neox); the
+    caller's table, no gradient.
+    """
 
     rotary = staticmethod(_load())
     capabilities = declared(
