@@ -60,7 +60,9 @@ def rotary_embedding_torch(head_dim: int) -> Any:
 
 
 def complex_product(x: Any, turns: Any) -> Any:
-    """Return x rotated as Meta's Llama does it: interleaved pairs as complex numbers, in float32."""
+    """Return x rotated as Meta's Llama does it: interleaved pairs as
+    complex numbers, in float32.
+    """
     torch = library("torch")
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * turns).flatten(-2).type_as(x)

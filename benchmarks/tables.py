@@ -82,7 +82,9 @@ def classes(what: str) -> Callable[[int], Pair]:
 
 
 def kernels(tokens: int) -> Pair:
-    """cos_sin of the torch adapter for 32 times the tokens: the kernels against torch's operations."""
+    """cos_sin of the torch adapter for 32 times the tokens: the kernels
+    against torch's operations.
+    """
     rope, plan, torch = torch_adapter(), plan_of("half_split"), torch_library()
     positions = torch.arange(32 * tokens)
 

@@ -17,7 +17,9 @@ HERE = Path(__file__).parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the experiments that were asked for; return 1 if one failed, or a check of sanity in it."""
+    """Run the experiments that were asked for; return 1 if one failed,
+    or a check of sanity in it.
+    """
     parser = _parser()
     options = parser.parse_args(argv)
     there = frame.experiments()

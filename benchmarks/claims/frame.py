@@ -1,4 +1,6 @@
-"""The frame of the experiments: what one is, how it is run, and how its result is kept and shown."""
+"""The frame of the experiments: what one is, how it is run, and how its
+result is kept and shown.
+"""
 
 import importlib
 import importlib.metadata

@@ -48,7 +48,9 @@ def entropy(q: Any, k: Any) -> Any:
 
 
 def watcher(plan: RotaryPlan, lengths: list[int], found: dict[int, list[Any]]) -> Callable[[int, Any, Any], None]:
-    """Return a function of (layer, q, k) that notes the entropies of each length, layer by layer."""
+    """Return a function of (layer, q, k) that notes the entropies of
+    each length, layer by layer.
+    """
     import ropecore.backends.torch as rope
 
     def visit(layer: int, q: Any, k: Any) -> None:

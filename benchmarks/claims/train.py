@@ -105,7 +105,9 @@ def untrained(jobs: Sequence[Job], found: Iterable[Outcome]) -> list[str]:
 
 
 def run(job: Job) -> Outcome:
-    """Train a model and evaluate it: AdamW, a short warmup, then a rate that falls linearly to 0."""
+    """Train a model and evaluate it: AdamW, a short warmup, then a rate
+    that falls linearly to 0.
+    """
     torch.manual_seed(job.seed)
     text, held_out, n_symbols = corpus()
     model = Decoder(n_symbols, job.position, job.length, job.attention)

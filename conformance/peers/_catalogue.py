@@ -52,7 +52,9 @@ class Peer:
         return f"pip install {self.package}=={self.version}"
 
     def explanation(self, case: str) -> tuple[str, str]:
-        """Return the kind and the reason of a failure, ("", "") for one that nobody has looked at."""
+        """Return the kind and the reason of a failure, ("", "") for one
+        that nobody has looked at.
+        """
         for glob, text in self.explained.items():
             if fnmatchcase(case, glob):
                 kind, _, reason = text.partition(": ")

@@ -118,7 +118,9 @@ class Tensors:
 
     @staticmethod
     def asarray(values: npt.NDArray[Any], dtype: str) -> Any:
-        """Return host values as a tensor; through float64, since NumPy has no bfloat16 of its own."""
+        """Return host values as a tensor; through float64, since NumPy
+        has no bfloat16 of its own.
+        """
         import torch
 
         return torch.from_numpy(np.array(values)).to(getattr(torch, dtype))

@@ -64,6 +64,8 @@ def judged(peer: Peer, start: Start) -> Judged:
 
 
 def in_process(peer: Peer, file: Path) -> "subprocess.CompletedProcess[str]":
-    """Run `ropecore conformance` on a library, in Python without the caller's folder on its path."""
+    """Run `ropecore conformance` on a library, in Python without the
+    caller's folder on its path.
+    """
     command = [sys.executable, "-m", "ropecore", "conformance", peer.target, "--quiet", "--json", str(file)]
     return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False, cwd=file.parent)

@@ -138,7 +138,9 @@ def lucidrains_axial_offsets() -> tuple[bool, str]:
 
 
 def ggml_yarn_range() -> tuple[bool, str]:
-    """Rotate with gpt-oss' yarn, and compare with a range that is rounded and with one that is not."""
+    """Rotate with gpt-oss' yarn, and compare with a range that is rounded
+    and with one that is not.
+    """
     import ropecore
 
     from .llama_cpp import target

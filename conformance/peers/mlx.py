@@ -1,4 +1,6 @@
-"""MLX: mx.fast.rope, which takes an offset for each row of a batch: every token is given as a row."""
+"""MLX: mx.fast.rope, which takes an offset for each row of a batch:
+every token is given as a row.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -51,7 +53,9 @@ class Mlx:
 
 
 def by_tokens(x: Any, positions: Any, rotate: Any) -> Any:
-    """Return rotate(tokens (b * s, h, 1, d), their offsets (b * s)), in x's own shape (b, h, s, d)."""
+    """Return rotate(tokens (b * s, h, 1, d), their offsets (b * s)), in
+    x's own shape (b, h, s, d).
+    """
     b, h, s, d = x.shape
     offsets = mx.broadcast_to(positions, (b, s)).reshape(-1).astype(mx.int32)
     tokens = mx.swapaxes(x, 1, 2).reshape(b * s, h, 1, d)

@@ -1,4 +1,6 @@
-"""transformers: each model family has its own rotary module and its own function that applies it."""
+"""transformers: each model family has its own rotary module and its own
+function that applies it.
+"""
 
 import importlib
 import json
@@ -23,7 +25,9 @@ NAMES = {  # of ropecore, and of rope_parameters
 
 
 class Family(Torch):
-    """A family of models: its config, its rotary module, and the function that applies cos and sin."""
+    """A family of models: its config, its rotary module, and the function
+    that applies cos and sin.
+    """
 
     def __init__(self, family: str, prefix: str, features: str, apply: str = "apply_rotary_pos_emb", **words: Any):
         self.package, self.function = f"transformers.models.{family}", apply
@@ -40,7 +44,9 @@ class Family(Torch):
         return _rotary(self.package, *self.classes, json.dumps(self.settings(config), sort_keys=True))
 
     def settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the model's config: head_dim, rope_parameters and the lengths that the rules need."""
+        """Return the model's config: head_dim, rope_parameters and the
+        lengths that the rules need.
+        """
         scaling = scaling_of(config, self.scaling)
         parameters = {NAMES.get(key, key): NAMES.get(str(value), value) for key, value in scaling.items()}
         parameters["rope_type"] = parameters["rope_type"] or "default"
