@@ -8,6 +8,7 @@ import inspect
 import io
 import pickle
 import pydoc
+import re
 import sys
 import tokenize
 from pathlib import Path
@@ -116,7 +117,7 @@ def test_signatures_and_help_are_those_of_every_adapter(name: str) -> None:
             (each.name, each.kind, each.default) for each in wanted.values()
         ]
         assert "R-2." in inspect.getdoc(getattr(rope, function)) or function == "shift"
-        assert f"{function}(plan" in pydoc.plain(pydoc.render_doc(rope))
+        assert re.search(rf"{function}\(\s*plan", pydoc.plain(pydoc.render_doc(rope)))  # 3.13 breaks the line
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
