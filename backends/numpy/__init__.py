@@ -1,7 +1,7 @@
 """The NumPy adapter: `import ropecore.backends.numpy as rope`.
 
 float32 tables are within 1.2e-7 of the truth at every position, float64 ones are the reference's.  bfloat16 needs ml_dtypes.
-With Numba (the extra "fast") q and k are rotated in one pass by `backends.fused`, and without it block by block: the same bits.
+With Numba (the extra "fast") q and k are rotated in one pass by `backends._kernels`, and without it block by block: the same bits.
 """
 
 from collections.abc import Sequence
