@@ -1,6 +1,5 @@
 """Weights of another pairing give the same scores: rows, biases, norms, scales and LoRA factors, grouped heads, partial rotation."""
 
-import importlib.util
 import math
 
 import ml_dtypes
@@ -328,19 +327,6 @@ def test_arrays_of_the_array_api() -> None:
 
     assert isinstance(new, type(xp.asarray(0.0)))
     assert np.asarray(new).tolist() == [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]
-
-
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float8_e4m3fn", "int8", "uint8"])
-def test_tensors_of_torch(dtype: str) -> None:
-    import torch
-
-    before, after = both(6)
-    weight = torch.arange(24).reshape(12, 2).to(getattr(torch, dtype))
-    new = convert_pairing(torch.nn.Parameter(weight, requires_grad=False), before, after)
-
-    assert new.dtype == weight.dtype
-    assert new.view(torch.uint8)[:6].equal(weight.view(torch.uint8)[[0, 2, 4, 1, 3, 5]])
 
 
 MROPE = {"axes": ("t", "h", "w"), "sections": (2, 1, 1)}
