@@ -65,8 +65,8 @@ def test_a_box_that_depends_on_the_other_positions_is_no_plan() -> None:
 
 
 def _example() -> tuple[str, str]:
-    """Return README's wrapper, and its command."""
-    text = (ROOT / "README.md").read_text()
+    """Return the page's wrapper, and its command."""
+    text = (ROOT / "docs" / "models.md").read_text()
     code = re.search(r"```py\n(# llama_box\.py.*?)```", text, re.DOTALL)
     command = re.search(r"ropecore identify (llama_box:\S+ .*)\n", text)
     assert code is not None

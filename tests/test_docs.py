@@ -1,34 +1,44 @@
-"""README's examples run, one after the other, each as a stranger would paste it."""
+"""The examples of README and of docs/ run, each as a stranger would paste it."""
 
 import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from paths import ROOT
 
 from ropecore.cli import main
 
-README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
+PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 COMMANDS = [
     line.removeprefix("$ ")
-    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
     for line in block.replace("\\\n", " ").splitlines()
     if line.startswith("$ ropecore")
     and not line.startswith("$ ropecore conformance numpy")  # test_cli.py: the main job
 ]
 
 
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "spec" / "README.md"], ids=lambda page: page.name
+)
+def test_links_lead_to_files(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        assert "://" in link or (page.parent / link).exists(), link
+
+
 def test_there_are_examples() -> None:
-    assert len(PYTHON) >= 3
+    assert len(PYTHON) >= 7
     assert len(COMMANDS) >= 2
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
 def test_examples_run(code: str) -> None:
-    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    exec(compile(code, "a page", "exec"), {"__name__": "readme"})
 
 
 def test_examples_run_in_the_folder_of_the_clone() -> None:
