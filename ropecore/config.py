@@ -15,7 +15,7 @@ from ropecore.exact import sixty_digits
 from ropecore.frequencies import Spectrum
 from ropecore.lanes import PAIRINGS, IntArray, block_lanes, pair_lanes
 from ropecore.plan import LARGEST_FREQUENCY, LARGEST_HEAD_DIM, FloatArray, RotaryPlan
-from ropecore.scaling import Scaled, ScalingRule, Unscaled, check_lists, numbers, rule_from_dict, rule_to_dict
+from ropecore.scaling import LongRoPE, Scaled, ScalingRule, Unscaled, check_lists, numbers, rule_from_dict, rule_to_dict
 
 if TYPE_CHECKING:
     from ropecore.read.ledger import Report
@@ -205,6 +205,9 @@ class RopeConfig:
         axis_of_pairs(self.axis_order, self.sections)
         if self.axis_blocks and self.axis_order != "chunked":
             raise RopeError("axis_order", self.axis_order, "must be chunked with axis_blocks", rule="R-3.5")
+        if self.axis_frequencies == "per_axis" and isinstance(self.scaling, LongRoPE):
+            reason = "has one divisor a pair, and axis_frequencies per_axis makes a series for each axis"
+            raise RopeError("scaling", self.scaling, reason, rule="R-6.6")
         if self.axis_frequencies == "per_axis" and (self.frequency_dim is not None or self.inv_freq is not None):
             name = "frequency_dim" if self.frequency_dim is not None else "inv_freq"
             raise RopeError(name, getattr(self, name), "cannot go with axis_frequencies per_axis", rule="R-6.6")

@@ -9,6 +9,7 @@ from ropecore.errors import RopeError, integer
 from ropecore.lanes import IntArray
 
 LARGEST_POSITION = 2**31 - 1
+BEYOND_COORDINATES = 2.0**31  # coordinates of real axes are nearer to 0 
 
 
 def text_positions(ids: npt.ArrayLike, n_axes: int) -> IntArray:

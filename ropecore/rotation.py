@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ropecore.errors import RopeError
 from ropecore.plan import FloatArray, RotaryPlan
-from ropecore.positions import host_array, integer_positions
+from ropecore.positions import BEYOND_COORDINATES, host_array, integer_positions
 from ropecore.precision import (
     LARGEST_LOG_MAGNITUDE,
     limbs,
@@ -120,11 +120,14 @@ def split_axes(plan: RotaryPlan, positions: npt.ArrayLike) -> list[npt.NDArray[A
 
 
 def _real(values: npt.NDArray[Any]) -> FloatArray:
-    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-        raise RopeError(
-            "positions", values.dtype.name, "coordinates on a real axis must be finite numbers", rule="R-12.5"
-        )
-    return values.astype(np.float64)
+    if values.dtype.kind not in "iuf":
+        raise RopeError("positions", values.dtype.name, "coordinates on a real axis must be numbers", rule="R-12.5")
+    coordinates: FloatArray = values.astype(np.float64)
+    near = np.abs(coordinates) < BEYOND_COORDINATES  # not of NaN
+    if not near.all():
+        worst = float(coordinates[~near].flat[0])
+        raise RopeError("positions", worst, "coordinates on a real axis must be finite, and below 2^31", rule="R-7.12")
+    return coordinates
 
 
 def _phase(plan: RotaryPlan, coordinates: list[npt.NDArray[Any]]) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
-from ropecore.positions import LARGEST_POSITION
+from ropecore.positions import BEYOND_COORDINATES, LARGEST_POSITION
 from ropecore.precision import (
     LARGEST_LOG_MAGNITUDE,
     cos_sin_of_phase,
@@ -70,9 +70,13 @@ def _integer(p: Tensor) -> Tensor:
 
 
 def _real(p: Tensor) -> Tensor:
-    if p.dtype.is_complex or p.dtype is torch.bool or (_seen(p) and not p.isfinite().all()):
-        reason = "coordinates on a real axis must be finite numbers"
-        raise RopeError("positions", str(p.dtype), reason, "Give floats.", "R-12.5")
+    if p.dtype.is_complex or p.dtype is torch.bool:
+        raise RopeError(
+            "positions", str(p.dtype), "coordinates on a real axis must be numbers", "Give floats.", "R-12.5"
+        )
+    if _seen(p) and not (p.abs() < BEYOND_COORDINATES).all():  # nor is NaN
+        reason = "coordinates on a real axis must be finite, and below 2^31"
+        raise RopeError("positions", float(p.abs().max()), reason, rule="R-7.12")
     return p.detach()
 
 

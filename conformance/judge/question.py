@@ -76,11 +76,10 @@ class Call:
     def bound(self, y: Floats, target: Target, dtype: str) -> Floats:
         """Return B of R-10.6 for the exact result y, in the precision that the target declares."""
         words = target.capabilities.words
-        config = self.question.get("config")
-        own = words.own and config is not None
-        k = bounds.own_frequencies(config, self.plan.lanes) if own and config else bounds.GIVEN
+        config, seq_len = self.question.get("config"), self.question.get("seq_len")
+        own = bounds.own_frequencies(config, self.plan.lanes, seq_len) if words.own and config else bounds.GIVEN
         at = self.fit(bounds.turns(self.plan, self.places, self.role))
-        return bounds.rotation_bound(self.plan, at, self.x, y, dtype, words, self.mode, k)
+        return bounds.rotation_bound(self.plan, at, self.x, y, dtype, words, self.mode, own)
 
     def wrapped(self) -> "Call":
         """Return the call with its positions modulo 2^32: what is promised where they are not read (R-7.1)."""

@@ -16,13 +16,14 @@ from . import compare
 
 
 def frequencies(case: Case, target: Target, way: Way) -> None:
-    """The frequencies of a configuration, in the order of pairs (R-4.2)."""
+    """The frequencies of a configuration, in the order of pairs (R-4.2, R-4.4)."""
     config, result = case.data["config"], case.data["result"]
     found, factor, logs = frequencies_of(target, config, case.data["seq_len"])
     wanted = decode_floats(result["frequencies"])
     found = found.reshape(wanted.shape) if found.size == wanted.size else found
     if target.has("frequencies") and target.capabilities.words.own and target.capabilities.angle == "float32":
-        compare.within(found, wanted, single_precision(config) * np.abs(wanted), "frequencies")
+        limit = single_precision(config, case.data["seq_len"]) * np.abs(wanted)
+        compare.within(found, wanted, limit, "frequencies")
     else:
         compare.relative(found, result["frequencies"], "frequencies")
     compare.relative(np.asarray(factor, np.float64), result["attention_factor"], "attention_factor")
@@ -32,10 +33,10 @@ def frequencies(case: Case, target: Target, way: Way) -> None:
         compare.relative(np.asarray(logs, np.float64), result["log_magnitude"], "log_magnitude")
 
 
-def single_precision(config: Mapping[str, Any]) -> Floats:
-    """Return the relative bound of frequencies that were made in float32: c_j units, R-10.6."""
+def single_precision(config: Mapping[str, Any], seq_len: int | None) -> Floats:
+    """Return the relative bound of frequencies that were made in float32: c_j units, R-10.8."""
     lanes = ropecore.RopeConfig.from_dict({**config, "scaling": None}).rows().lanes
-    k = bounds.own_frequencies(config, lanes)
+    k = bounds.own_frequencies(config, lanes, seq_len).k
     return np.broadcast_to(np.asarray(k) - 2, len(lanes))[:, None] * 2.0**-24
 
 
@@ -55,13 +56,15 @@ def plan(case: Case, target: Target, way: Way) -> None:
         got = target.rule("RotaryPlan").from_dict(decode_object(case.data["rows"]))
     else:
         got = target.rule("RopeConfig").from_dict(config).plan(case.data["seq_len"])
-    compare_plan(got, wanted, config)
+    compare_plan(got, wanted, config, case.data.get("seq_len"))
 
 
-def compare_plan(got: Any, wanted: Mapping[str, Any], config: Mapping[str, Any] | None) -> None:
-    """Compare a plan with a plan object: bit for bit, or within R-4.2 where it was made from a configuration."""
+def compare_plan(
+    got: Any, wanted: Mapping[str, Any], config: Mapping[str, Any] | None, seq_len: int | None = None
+) -> None:
+    """Compare a plan with a plan object: bit for bit, or within R-4.4 where it was made from a configuration."""
     limit: Floats | float = (
-        0.0 if config is None else bounds.frequency_bound(config, np.array(wanted["lanes"]))[:, None]
+        0.0 if config is None else bounds.frequency_bound(config, np.array(wanted["lanes"]), seq_len)[:, None]
     )
     for name in ("head_dim", "axes", "axis_kinds"):
         found = getattr(got, name)
@@ -69,7 +72,8 @@ def compare_plan(got: Any, wanted: Mapping[str, Any], config: Mapping[str, Any] 
     for name in ("lanes", "out_lanes"):
         compare.identical(np.asarray(getattr(got, name)).tolist(), wanted[name], name)
     matrix = np.array(wanted["frequencies"], np.float64).reshape(len(wanted["lanes"]), len(wanted["axes"]))
-    compare.within(np.asarray(got.frequencies), matrix, limit * np.abs(matrix), "frequencies")
+    allowed = limit * np.abs(matrix) + np.where((matrix == 0) | (np.asarray(limit) == 0), 0.0, bounds.SUBNORMAL)
+    compare.within(np.asarray(got.frequencies), matrix, allowed, "frequencies")
     rounding = 0.0 if config is None else 8 * 2.0**-53
     scalars = [("attention_factor", got.attention_factor), ("centre", got.centre), ("log_magnitude", got.log_magnitude)]
     for name, value in scalars:

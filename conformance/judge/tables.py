@@ -7,7 +7,7 @@ import numpy as np
 import ropecore
 
 from .. import bounds
-from ..arrays import Array, Floats, decode, decode_floats
+from ..arrays import Array, decode, decode_floats
 from ..cases import Case
 from ..target import Target
 from ..verdicts import Mismatch, Way
@@ -20,7 +20,7 @@ def tables(case: Case, target: Target, way: Way) -> None:
     positions, role = question.on_axes(plan, decode(case.data["positions"])), case.data["role"]
     both = [target.to_numpy(table).copy() for table in question.tables(target, plan, positions, role, way.dtype)]
     limit = bounds.table_bound(
-        bounds.turns(plan, positions, role), way.dtype, target.capabilities.words, k_of(case, plan, target)
+        bounds.turns(plan, positions, role), way.dtype, target.capabilities.words, own_of(case, plan, target)
     )
     for name, got in zip(("cos", "sin"), both, strict=True):
         if got.dtype.name != way.dtype:
@@ -32,12 +32,10 @@ def tables(case: Case, target: Target, way: Way) -> None:
         compare.equal_bits(one, target.to_numpy(other), f"{name}, first and second call")
 
 
-def k_of(case: Case, plan: ropecore.RotaryPlan, target: Target) -> float | Floats:
-    """Return k of R-10.6 for a case's plan."""
-    config = case.data.get("config")
-    return (
-        bounds.own_frequencies(config, plan.lanes) if config and target.capabilities.own_frequencies else bounds.GIVEN
-    )
+def own_of(case: Case, plan: ropecore.RotaryPlan, target: Target) -> bounds.Own:
+    """Return what R-10.8 grants the target for a case's plan."""
+    config, own = case.data.get("config"), target.capabilities.own_frequencies
+    return bounds.own_frequencies(config, plan.lanes, case.data.get("seq_len")) if config and own else bounds.GIVEN
 
 
 def cache(case: Case, target: Target, way: Way) -> None:
@@ -78,6 +76,7 @@ def angles(case: Case, target: Target, way: Way) -> None:
     # Below pi: the remainder as a float, pi as a float, their product, and the golden value are each rounded.  On a real
     # axis F / 2 pi and its product with the coordinate are, too.
     u = 2.0**-24 if got.dtype == np.float32 else 2.0**-53
-    limit = 4 * u * np.pi + 2 * u * bounds.turns(plan, positions).real_reach
+    at = bounds.turns(plan, positions)
+    limit = 4 * u * np.pi + 2 * u * at.real_reach + (u * at.lost_reach if got.dtype == np.float32 else 0.0)
     near = wanted + 2 * np.pi * np.rint((got.astype(np.float64) - wanted) / (2 * np.pi))
     compare.within(got, near, limit, "angles modulo 2 pi")

@@ -24,4 +24,4 @@ def config(case: Case, target: Target, way: Way) -> None:
     if found is None or wanted is None:
         compare.identical(found is None, wanted is None, "having no rotation")
         return
-    rules.compare_plan(found.plan(data["seq_len"]), wanted, data["config"])
+    rules.compare_plan(found.plan(data["seq_len"]), wanted, data["config"], data["seq_len"])

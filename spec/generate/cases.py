@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from . import inputs, lanes, layouts, needs, plan, tensor, truth
+from .distances import SUBNORMAL
 from .numbers import Array, bounded, exact, flat, from_nested, shape_of, unchanging
+from .withdrawn import WITHDRAWN
 
 Case: TypeAlias = dict[str, Any]
 Question: TypeAlias = dict[str, Any]
@@ -13,7 +15,7 @@ Result: TypeAlias = dict[str, Any]
 About: TypeAlias = tuple[str, str, str]  # rules and flags, each a list in one string, and the comment
 Data: TypeAlias = Array | Sequence[int]  # an array, or the shape of one to be made
 
-EIGHT_ULPS = exact(8) / 2**53  # of A and of magnitudes (R-4.2)
+EIGHT_ULPS = exact(8) / 2**53  # of A and of m (R-4.4)
 
 
 def case(case_id: str, kind: str, about: About, features: set[str], question: Question, result: Result | None) -> Case:
@@ -84,9 +86,14 @@ def rotated(question: Question) -> truth.Values:
 
 
 def y_of(question: Question) -> Array:
-    """Return the result array of a rotate input."""
-    found = rotated(question)
-    return bounded(question["x"]["shape"], found.values, found.bounds)
+    """Return the result array of a rotate input; lanes in no row keep the sign of a zero (R-2.2)."""
+    found, x = rotated(question), question["x"]
+    result = bounded(x["shape"], found.values, found.bounds)
+    turned, size = {lane for pair in question["plan"]["lanes"] for lane in pair}, x["shape"][-1]
+    for place, number in enumerate(x["data"]):
+        if number == 0 and place % size not in turned:
+            result["data"][place] = float(number)
+    return result
 
 
 def rotate(case_id: str, config: Mapping[str, Any] | None, about: About, **given: Any) -> Case:
@@ -189,8 +196,8 @@ def shift(case_id: str, config: Mapping[str, Any], about: About, *, x: Data, del
 
 
 def frequencies(case_id: str, config: Mapping[str, Any], about: About, seq_len: int | None = None) -> Case:
-    """The frequencies of a configuration, in the order of pairs (R-4.2)."""
-    found = plan.frequencies(config, seq_len)
+    """The frequencies of a configuration, in the order of pairs (R-4.4; withdrawn ones keep the bounds of R-4.2)."""
+    found = plan.frequencies(config, seq_len, of_r_4_2=case_id in WITHDRAWN)
     matrix, relative = flat(found.matrix), flat(found.relative)
     result = value(
         frequencies=within(shape_of(found.matrix), matrix, relative),
@@ -205,7 +212,12 @@ def frequencies(case_id: str, config: Mapping[str, Any], about: About, seq_len: 
 def within(shape: Sequence[int], values: Sequence[float], relative: Sequence[Any]) -> Array:
     """Return a result array with the bounds that relative ones come to."""
     given = [exact(number) for number in values]
-    return bounded(shape, given, [abs(number) * bound for number, bound in zip(given, relative, strict=True)])
+    least = [SUBNORMAL if number and bound else 0 for number, bound in zip(given, relative, strict=True)]
+    return bounded(
+        shape,
+        given,
+        [abs(number) * bound + floor for number, bound, floor in zip(given, relative, least, strict=True)],
+    )
 
 
 def plan_of_config(case_id: str, config: Mapping[str, Any], about: About, seq_len: int | None = None) -> Case:

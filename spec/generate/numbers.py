@@ -15,6 +15,7 @@ Number: TypeAlias = int | float
 Array: TypeAlias = dict[str, Any]  # {"shape": [..], "data": [..]}, flat in C order
 
 ZERO, ONE = mpf(0), mpf(1)
+FINEST = 1100  # bits: finer than the smallest binary64 number
 ROUND_UP_3 = Context(prec=3, rounding=ROUND_CEILING)
 
 
@@ -32,8 +33,8 @@ def rounded_up(value: Exact) -> float:
     """Return a bound rounded up to three significant digits; anything that is not finite has the bound 0."""
     if value == 0 or not mp.isfinite(value):
         return 0.0
-    scaled: Exact = mp.ceil(value * mpf(2) ** 300)
-    return float(ROUND_UP_3.divide(Decimal(int(scaled)), Decimal(2**300)))  # Decimal takes integers exactly
+    scaled: Exact = mp.ceil(value * mpf(2) ** FINEST)
+    return float(ROUND_UP_3.divide(Decimal(int(scaled)), Decimal(2**FINEST)))  # Decimal takes integers exactly
 
 
 def array(shape: Sequence[int], data: Iterable[Any]) -> Array:

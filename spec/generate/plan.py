@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from . import axes, lanes, rules
+from . import axes, distances, lanes, rules
 from .numbers import ZERO, Exact, double
 
 Config: TypeAlias = Mapping[str, Any]
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Frequencies:
-    """What a configuration says about each pair j, nothing dropped; `relative` is the bound of R-4.2."""
+    """What a configuration says about each pair j, nothing dropped; `relative` is the distance of R-4.4."""
 
     matrix: list[list[float]]  # (pairs, axes)
     relative: list[list[Exact]]
@@ -57,7 +57,7 @@ def pair_count(config: Config) -> int:
     return lanes.rotary_dim(config) // 2
 
 
-def frequencies(config: Config, seq_len: int | None = None) -> Frequencies:
+def frequencies(config: Config, seq_len: int | None = None, of_r_4_2: bool = False) -> Frequencies:
     """Return F of a configuration in the order of pairs, each number rounded once (R-4.2, chapter 6)."""
     own = config.get("inv_freq")
     if own is not None and isinstance(own[0], list):
@@ -66,7 +66,7 @@ def frequencies(config: Config, seq_len: int | None = None) -> Frequencies:
     all_series = series_of(config, seq_len)
     rule, a = config.get("scaling"), config.get("attention_factor")
     scaled = [rules.scale(series, rule, a) for series in all_series]
-    bounds = [rules.ulps(series, rule) for series in all_series]
+    bounds = [distances.relative(series, rule, of_r_4_2) for series in all_series]
     # each series is dealt in order to its pairs: to all of them where it is shared, else to those of its axis
     dealers = [iter(zip(one.frequencies, bound, strict=True)) for one, bound in zip(scaled, bounds, strict=True)]
     dealt = [next(dealers[axis if len(dealers) > 1 else 0]) for axis in axis_of]

@@ -231,8 +231,6 @@ RULES: dict[str, Callable[..., Scaled]] = {
     "damped": damped,
 }
 
-BLENDING = ("llama3", "yarn", "ntk_by_parts")
-
 
 def scale(series: Series, scaling: Mapping[str, Any] | None, attention_factor: float | None = None) -> Scaled:
     """Apply the rule of a configuration, or none, and the configuration's own attention factor (R-5.13)."""
@@ -242,20 +240,6 @@ def scale(series: Series, scaling: Mapping[str, Any] | None, attention_factor: f
         parameters = {name: value for name, value in scaling.items() if name != "rule"}
         result = RULES[scaling["rule"]](series, **parameters)
     return result if attention_factor is None else replace(result, attention_factor=exact(attention_factor))
-
-
-def ulps(series: Series, scaling: Mapping[str, Any] | None) -> list[Exact]:
-    """Return the relative bound of each frequency (R-4.2): (4 + |ln(b)| 2j/R) 2^-53, 8 * 2^-53 for the caller's own.
-
-    It is times 1 + s/3 under rules that blend.  The caller's own without a rule are used as they are: bits must be equal.
-    """
-    if series.own is not None:
-        units = [mpf(0 if scaling is None else 8)] * series.pairs
-    else:
-        assert series.base is not None
-        units = [4 + abs(log(exact(series.base))) * j / series.pairs for j in range(series.pairs)]
-    stretch = 1 + exact(scaling["factor"]) / 3 if scaling is not None and scaling["rule"] in BLENDING else ONE
-    return [unit * stretch / 2**53 for unit in units]
 
 
 def magnitude(log_magnitude: float, distance: Exact, sign: int) -> Exact:

@@ -17,6 +17,7 @@ from .tensor import Coordinates, Where, vectors
 U = mpf(2) ** -24  # unit roundoff of float32
 ETA = mpf(2) ** -149  # its smallest subnormal
 TABLE = mpf("1.2e-7")  # R-10.2
+FEW_AXES, PHASE = 8, mpf(2) ** -29  # R-10.9: integer axes beyond these, and what each adds
 SIGNS = {"q": 1, "k": -1}
 
 
@@ -52,14 +53,21 @@ def phase(row: Row, at: Coordinates) -> Exact:
     return fsum(exact(f) * exact(p) for f, p in zip(row.frequency, at, strict=True))
 
 
+def of_axes(plan: Plan, row: Row, at: Coordinates) -> Exact:
+    """Return what real axes (R-10.7) and integer axes beyond eight (R-10.9) add to the error of a table.
+
+    On a real axis F / (2 pi) and its product with p are rounded, and p too where float32 does not hold it.
+    """
+    more = max(0, plan["axis_kinds"].count("integer") - FEW_AXES)
+    return more * PHASE + real_phase(plan, row, at)
+
+
 def real_phase(plan: Plan, row: Row, at: Coordinates) -> Exact:
-    """Return the sum of |F p| over real axes, which enters the error model (R-10.6)."""
+    """Return what the roundings of real axes add (R-10.7)."""
     real = [
         (exact(f), exact(p)) for f, p, kind in zip(row.frequency, at, plan["axis_kinds"], strict=True) if kind == "real"
     ]
-    if any(lost(p) for _, p in real):
-        raise ValueError(f"the coordinates {at} are not exact in float32, which the bound assumes (R-10.2)")
-    return fsum(abs(f * p) for f, p in real)
+    return fsum((3 if lost(p) else 2) * U * abs(f * p) for f, p in real)
 
 
 def turn(plan: Plan, row: Row, at: Coordinates, role: str = "q") -> Turn:
@@ -70,7 +78,7 @@ def turn(plan: Plan, row: Row, at: Coordinates, role: str = "q") -> Turn:
         distance = exact(at[0]) - exact(plan["centre"])
         scale = a * rules.magnitude(row.log_magnitude, distance, SIGNS[role])
         stretch = (3 * abs(exact(row.log_magnitude) * distance) + 4) * U
-    error = scale * (TABLE + 2 * U * real_phase(plan, row, at) + (2 * U if a != 1 else 0) + stretch)
+    error = scale * (TABLE + of_axes(plan, row, at) + (2 * U if a != 1 else 0) + stretch)
     return Turn(cos(angle), sin(angle), scale, error)
 
 
@@ -89,7 +97,7 @@ def turn_pair(turn: Turn, x1: Exact, x2: Exact) -> list[tuple[Exact, Exact]]:
 
 
 def lost(x: Exact) -> Exact:
-    """Return what x loses when it is held in float32: nothing, but in examples of documents that have numbers such as 0.1."""
+    """Return what a number loses when it is held in float32, such as 0.1: inputs of documents, coordinates of real axes."""
     return abs(x - exact(struct.unpack("f", struct.pack("f", float(x)))[0]))
 
 
@@ -152,7 +160,7 @@ def angles(plan: Plan, places: Iterable[Coordinates]) -> Values:
     """
     found = [(row, at, phase(row, at)) for at in places for row in rows(plan)]
     reduced = [angle - 2 * pi * nint(angle / (2 * pi)) for _, _, angle in found]
-    return Values(reduced, [4 * U * pi + 2 * U * real_phase(plan, row, at) for row, at, _ in found])
+    return Values(reduced, [4 * U * pi + real_phase(plan, row, at) for row, at, _ in found])
 
 
 def scores(q: tuple[Array, Values], k: tuple[Array, Values]) -> tuple[list[int], Values]:
@@ -194,6 +202,6 @@ def sinusoid(places: Iterable[int], dim: int, base: float) -> Values:
     for p in places:
         for j, f in enumerate(series):
             values += [sin(p * f), cos(p * f)]
-            relative = (4 + abs(log(exact(base))) * 2 * j / dim) / 2**53  # R-4.2
+            relative = (4 + abs(log(exact(base))) * 2 * j / dim) / 2**53  # R-4.4
             bounds += [TABLE + abs(p * f) * relative] * 2
     return Values(values, bounds)

@@ -313,11 +313,12 @@ def test_a_lane_beyond_its_bound_fails_and_one_inside_passes(sign: int) -> None:
 def test_a_target_that_makes_its_own_frequencies_gets_their_error() -> None:
     lanes = np.array([[j, j + 64] for j in range(64)])
     plain = {"head_dim": 128, "pairing": "half_split", "base": 1e4}
-    assert (bounds.own_frequencies(plain, lanes) == 6).all()  # k = 2 + 4
-    llama = {**plain, "scaling": {"rule": "llama3", "factor": 8.0}}
-    assert bounds.own_frequencies(llama, lanes) == pytest.approx(2 + 4 * (1 + 8 / 3))
+    assert (bounds.own_frequencies(plain, lanes).k == 6).all()  # k = 2 + 4
+    turns = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position": 8192}
+    llama = {**plain, "scaling": {"rule": "llama3", "factor": 8.0, **turns}}
+    assert bounds.own_frequencies(llama, lanes).k == pytest.approx(2 + 4 * (1 + 8 / 3))
     odd = {"head_dim": 96, "pairing": "interleaved", "base": 1e4}
-    k = bounds.own_frequencies(odd, np.array([[2 * j, 2 * j + 1] for j in range(48)]))
+    k = bounds.own_frequencies(odd, np.array([[2 * j, 2 * j + 1] for j in range(48)])).k
     assert k == pytest.approx(6 + np.log(1e4) * 2 * np.arange(48) / 96)
     assert bounds.own_frequencies({**plain, "inv_freq": [1.0] * 64}, lanes) == bounds.GIVEN
 

@@ -26,7 +26,7 @@ import numpy as np
 from sweep_special import EXCLUDED, POSITIONS, SPECIAL, Theirs, queries
 
 import ropecore
-from ropecore.conformance.bounds import Words, by_axis, own_frequencies, rotation_bound, turns
+from ropecore.conformance.bounds import Own, Words, by_axis, own_frequencies, rotation_bound, turns
 
 WORDS = Words(angle="float32", table="float32", compute="float32", own=True)
 CHECKPOINTS = Path(__file__).with_name("sweep_checkpoints.json")
@@ -284,22 +284,25 @@ def _vision_apply(function: Any, q: np.ndarray, tables: Any, ids: Any) -> np.nda
 
 def judge(config: ropecore.RopeConfig, theirs: Theirs) -> tuple[float, str]:
     """Return the worst error over its bound, and what else is wrong ("" if nothing is)."""
-    plan = config.plan(math.ceil(np.max(theirs.positions)) + 1)
+    length = math.ceil(np.max(theirs.positions)) + 1
+    plan = config.plan(length)
     x = theirs.q.astype(np.float64)
     y = ropecore.rotate(plan, x, *ropecore.cos_sin(plan, by_axis(plan, theirs.positions)))
-    bound = rotation_bound(plan, turns(plan, theirs.positions), x, y, "float32", WORDS, k=growth(config, plan))
+    bound = rotation_bound(
+        plan, turns(plan, theirs.positions), x, y, "float32", WORDS, own=growth(config, plan, length)
+    )
     error = np.abs(theirs.y - y)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(error == 0, 0.0, error / bound)
     return float(np.max(ratio)), _other_facts(config, plan, theirs)
 
 
-def growth(config: ropecore.RopeConfig, plan: ropecore.RotaryPlan) -> Any:
-    """Return k of R-10.6 for a program that makes its own frequencies.
+def growth(config: ropecore.RopeConfig, plan: ropecore.RotaryPlan, length: int) -> Own:
+    """Return what R-10.8 grants a program that makes its own frequencies.
 
     Where the plan was given inv_freq, the program made the same numbers as b^(-2j/R), R a power of two: c = 4.
     """
-    return 6.0 if config.inv_freq is not None else own_frequencies(config.to_dict(), plan.lanes)
+    return Own(6.0) if config.inv_freq is not None else own_frequencies(config.to_dict(), plan.lanes, length)
 
 
 def _other_facts(config: ropecore.RopeConfig, plan: ropecore.RotaryPlan, theirs: Theirs) -> str:
@@ -314,7 +317,7 @@ def _other_facts(config: ropecore.RopeConfig, plan: ropecore.RotaryPlan, theirs:
     if theirs.frequencies.shape != ours.shape:
         return f"{len(ours)} frequencies, theirs {len(theirs.frequencies)}"
     c = np.zeros(len(ours))
-    c[ours != 0] = np.asarray(growth(config, plan)) - 2
+    c[ours != 0] = np.asarray(growth(config, plan, 1).k) - 2
     return "" if (np.abs(theirs.frequencies - ours) <= c * 2.0**-24 * ours).all() else "frequencies differ"
 
 

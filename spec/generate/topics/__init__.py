@@ -11,6 +11,8 @@ from . import (
     composition,
     configs,
     documents,
+    edges,
+    frequencies,
     gradients,
     inverse,
     pairing,
@@ -47,6 +49,8 @@ TOPICS: tuple[Callable[[], Iterable[Case]], ...] = (
     refusals.cases,
     weights.cases,
     configs.cases,
+    frequencies.cases,
+    edges.cases,
 )
 
 

@@ -43,6 +43,8 @@ def cases() -> Iterator[Case]:
     yield from plans()
     yield from tensors()
     yield from positions()
+    yield from coordinates()
+    yield from of_configs("per_axis", per_axis())
 
 
 Given = Iterator[tuple[str, str, dict[str, Any], str, str]]  # name, rules, configuration, argument, comment
@@ -629,3 +631,19 @@ def positions() -> Iterator[Case]:
         yield reject_rotate(
             f"refusals/positions/real_{label}", line, about, "positions", x=[1, 1, 2, 8], positions=[0.5, coordinate]
         )
+
+
+def coordinates() -> Iterator[Case]:
+    """Yield R-7.12: coordinates of real axes are below 2^31, as positions are."""
+    line = own([1.0, 0.5, 0.25, 0.125], axes=["x"], axis_kinds=["real"])
+    for label, coordinate in (("above", 2147483648.0), ("below", -2147483648.0), ("overflow", 3e38)):
+        about = ("R-7.12 R-12.5", "", "a coordinate of 2^31 or more")
+        yield reject_rotate(
+            f"refusals/coordinates/{label}", line, about, "positions", x=[1, 1, 2, 8], positions=[0.5, coordinate]
+        )
+
+
+def per_axis() -> Given:
+    """Yield R-6.6 beside a rule with one entry a pair."""
+    made = config(**VIDEO, axis_frequencies="per_axis", scaling=scaled("longrope", **LONGROPE))
+    yield "longrope", "R-6.6 R-5.8", made, "scaling", "divisors of all pairs, and a series for each axis"
