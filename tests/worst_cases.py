@@ -234,10 +234,10 @@ def units_of_tables(F: np.ndarray, p: np.ndarray, kind: str, dtype: str) -> np.n
 
 
 def search_tables(kind: str, dtype: str, axes: int, held: bool, rounds: int) -> Found:
-    """Climb from random frequencies and positions: those with the largest errors are varied."""
+    """The worst of random frequencies at random positions."""
     draw, rows, places = np.random.default_rng(7), 16, 16
     worst, where = 0.0, ""
-    for attempt in range(rounds):
+    for _ in range(rounds):
         if kind == "integer":
             F = draw.uniform(0, 2 * np.pi, (rows, axes))
             p = draw.integers(2**31 - 2**20, 2**31 - 1, (axes, places))

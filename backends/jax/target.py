@@ -73,7 +73,12 @@ class _Jit:
     capabilities = capabilities | {
         "dtypes": ["float32"],
         "not_applicable": dict.fromkeys(
-            ("refusals/positions/magnitude", "refusals/positions/real_nan", "refusals/positions/real_infinite"),
+            (
+                "refusals/coordinates",
+                "refusals/positions/magnitude",
+                "refusals/positions/real_nan",
+                "refusals/positions/real_infinite",
+            ),
             NOT_READ,
         )
         | dict.fromkeys(

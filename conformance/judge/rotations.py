@@ -174,7 +174,7 @@ def vjp(case: Case, target: Target, way: Way) -> None:
 
 
 def scores(case: Case, target: Target, way: Way) -> None:
-    """Products of rotated queries and keys (R-9.6): the target rotates, float64 multiplies."""
+    """Products of rotated queries and keys (R-9.11): the target rotates, float64 multiplies."""
     q = Call.read(case.data, x="q", role="q")
     k = Call.read(case.data, x="k", positions="k_positions", role="k")
     turned = [question.rotated(target, call, way) for call in (q, k)]

@@ -68,7 +68,7 @@ def score_mean(
     a = E[q_r0 k_r0 + q_r1 k_r1], b = E[q_r0 k_r1 - q_r1 k_r0], and c the rest of E[q.k], without A^2, on lanes in no pair.
     E[q k^T] = mean_q mean_k^T + cross_covariance, which is 0 unless given (independent q and k): then, with a mean of zero,
     there is nothing left to decay.  mean_q, mean_k: (.., head_dim); cross_covariance: (head_dim, head_dim), E of (q - mean_q)(k - mean_k)^T.
-    Rule R-9.6; D0, D4.
+    Rule R-9.11; D0, D4.
     """
     relative, cos, sin = _relative(plan, distances)
     q, k = _vector("mean_q", plan, mean_q), _vector("mean_k", plan, mean_k)
@@ -96,7 +96,7 @@ def score_variance(
 
     E[((R q).k)^2] - E[(R q).k]^2, R the rotation by n = i - j with A^2 in it.  R is a sum of constant matrices B_f times z = (cos, sin, 1), so
     the first term is z^T K z with K_fg = tr(S_q B_f^T S_k B_g), S = C + mean mean^T.  True of every distribution with these means
-    (head_dim,) and covariances (head_dim, head_dim).  Rule R-9.6.
+    (head_dim,) and covariances (head_dim, head_dim).  Rule R-9.11.
     """
     relative, cos, sin = _relative(plan, distances)
     q, k = _vector("mean_q", plan, mean_q), _vector("mean_k", plan, mean_k)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .cases import Case
+from .figures import FIGURES
 from .flags import NOTES
 from .listing import filled
 from .schemas import SCHEMAS
@@ -137,6 +138,7 @@ def generated(cases: Iterable[Case]) -> dict[str, bytes]:
     out["manifest.json"] = manifest(len(whole), files, twins).encode()
     for name, schema in SCHEMAS.items():
         out[f"schema/{name}.schema.json"] = (json.dumps(schema(), indent=1) + "\n").encode()
+    out |= {f"figures/{name}.svg": draw() for name, draw in FIGURES.items()}
     out["rope.md"] = filled((SPEC / "rope.md").read_text(encoding="utf-8"), whole).encode()
     return out
 

@@ -1,18 +1,19 @@
-"""The lists of vectors below each rule of rope.md."""
+"""The generated parts of rope.md: the vectors of each rule, and the worked phases."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
+from . import worked
 from .cases import Case
 
-RULE = re.compile(r"^\*\*(R-\d+\.\d+)\*\*", re.MULTILINE)
-MARKER = re.compile(r"<!-- vectors (R-\d+\.\d+) -->\n(?:(?:(?!<!-- ).*\n)*<!-- end -->\n)?")
-NONE = "> No vector: an exact rotation does not show this rule."
+RULE = re.compile(r"^\*\*(R-\d+\.\d+)\*\*( Replaced by R-\d+\.\d+)?", re.MULTILINE)
+PART = r"(<!-- {} -->\n)(?:.*\n)*?(<!-- end -->)"
+NONE = "no vector: an exact rotation does not show this rule"
 
 
-def rules(page: str) -> list[str]:
-    """Return the rules that the page defines."""
-    return RULE.findall(page)
+def rules(page: str) -> dict[str, str]:
+    """Return the rules that the page defines, in order, each with the words that say what has its place."""
+    return dict(RULE.findall(page))
 
 
 def compressed(ids: Iterable[str]) -> list[str]:
@@ -27,22 +28,35 @@ def compressed(ids: Iterable[str]) -> list[str]:
     ]
 
 
-def block(ids: Sequence[str]) -> str:
-    """Return the generated lines for a rule with these vectors: folded, so that the page reads as rules."""
-    if not ids:
-        return NONE
-    count = f"{len(ids)} vector{'s' if len(ids) > 1 else ''}"
-    names = ", ".join(f"`{name}`" for name in compressed(ids))
-    return f"<details><summary>{count}</summary>\n\n{names}\n\n</details>"
+def entry(rule: str, replaced: str, ids: list[str]) -> str:
+    """Return the line of a rule."""
+    names = ", ".join(f"`{name}`" for name in compressed(ids)) or NONE
+    return f"- {rule}{replaced.lower() and f' ({replaced.strip().lower()})'.replace(' r-', ' R-')}, {len(ids)}: {names}"
 
 
-def filled(page: str, cases: Iterable[Case]) -> str:
-    """Return rope.md with each marker followed by its list; doing so twice changes nothing."""
-    by_rule: Mapping[str, list[str]] = {rule: [] for rule in rules(page)}
+def listed(page: str, cases: Iterable[Case]) -> str:
+    """Return the list of the vectors of each rule; withdrawn ones are left out."""
+    known = rules(page)
+    by_rule: Mapping[str, list[str]] = {rule: [] for rule in known}
     for case in cases:
         for rule in case["rules"]:
             if rule not in by_rule:
                 raise ValueError(f"{case['id']} names {rule}, which rope.md does not have")
             if "withdrawn" not in case:
                 by_rule[rule].append(case["id"])
-    return MARKER.sub(lambda found: f"{found[0].splitlines()[0]}\n{block(by_rule[found[1]])}\n<!-- end -->\n", page)
+    return "\n".join(entry(rule, known[rule], by_rule[rule]) for rule in sorted(known, key=number))
+
+
+def number(rule: str) -> tuple[int, ...]:
+    """Return the numbers of a rule's id, to sort by."""
+    return tuple(int(part) for part in rule[2:].split("."))
+
+
+def filled(page: str, cases: Iterable[Case]) -> str:
+    """Return rope.md with its generated parts; doing so twice changes nothing."""
+    parts = {"worked": f"{worked.table(32)}\n\n{worked.table(64)}", "vectors": listed(page, cases)}
+    for name, text in parts.items():
+        page, count = re.subn(PART.format(name), lambda found, text=text: f"{found[1]}\n{text}\n\n{found[2]}", page)  # type: ignore[misc]
+        if count != 1:
+            raise ValueError(f"rope.md has {count} places for the {name}")
+    return page

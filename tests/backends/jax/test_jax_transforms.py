@@ -351,7 +351,7 @@ def test_equinox() -> None:
     gradient = eqx.filter_grad(lambda model: (model(x, jnp.int32(7)) ** 2).sum())(model)
 
     assert [leaf.shape for leaf in jax.tree.leaves(model)] == [(72, 24)]  # the embedding has none
-    assert np.asarray(here) == pytest.approx(np.asarray(there), abs=1e-5)  # only distances count
+    assert np.asarray(here) == pytest.approx(np.asarray(there), abs=1e-5)  # only distances count
     assert np.abs(here - eqx.tree_at(lambda m: m.rope, model, rope.RotaryEmbedding(XPOS, "shd"))(x, 0)).max() > 1e-3
     assert gradient.qkv.weight.shape == (72, 24)
     assert np.isfinite(gradient.qkv.weight).all()
@@ -380,7 +380,7 @@ def test_flax_nnx() -> None:
 
     assert [leaf.shape for leaf in jax.tree.leaves(state)] == [(24, 72)]  # the embedding has none
     assert nnx.merge(graph, state).rope == model.rope
-    assert np.asarray(here) == pytest.approx(np.asarray(there), abs=1e-5)  # only distances count
+    assert np.asarray(here) == pytest.approx(np.asarray(there), abs=1e-5)  # only distances count
     model.rope = rope.RotaryEmbedding(XPOS, "bshd")
     assert np.abs(here - call(model, x, jnp.arange(5))).max() > 1e-3
     assert np.isfinite(jax.tree.leaves(gradient)[0]).all()
