@@ -1,9 +1,12 @@
 """What rope.md says about names, numbers and figures is what the code and the vectors have."""
 
+import ast
 import dataclasses
 import inspect
 import re
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +63,16 @@ def test_figures_that_are_shown_exist() -> None:
     assert sorted(shown) == sorted(f"figures/{path.name}" for path in (PATH.parent / "figures").glob("*.svg"))
     for path in shown:
         assert spec.read(path).startswith(b"<svg ")
+
+
+def test_the_script_gives_the_same_bytes_for_figures() -> None:
+    script = "from spec.generate.figures import FIGURES as F; print({name: draw().decode() for name, draw in F.items()})"
+    made = subprocess.run([sys.executable, "-c", script], cwd=PATH.parent.parent, capture_output=True, text=True, check=True)
+    drawn = ast.literal_eval(made.stdout)
+
+    assert set(drawn) == {"pairings", "scaling", "circle"}
+    for name, text in drawn.items():
+        assert (PATH.parent / f"figures/{name}.svg").read_bytes() == text.encode()
 
 
 def test_the_constants_are_the_same_in_both_forms_and_those_of_the_code() -> None:

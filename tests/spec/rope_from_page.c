@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_AXES 8
+#define MAX_AXES 16
 #ifdef FLIP_SIGN
 #define SIGN (-1)
 #else
