@@ -99,7 +99,7 @@ def exact_angle(F: tuple[float, ...], p: tuple[float, ...]) -> float:
 
 
 def rotate_bound(case: Case, x: np.ndarray, positions: np.ndarray, y: np.ndarray, bits: int) -> np.ndarray:
-    """R-10.6 for angle exact, compute of the width of x; x and y are (vectors, head_dim)."""
+    """R-10.6, R-10.7 and R-10.9 for angle exact, compute of the width of x; x and y are (vectors, head_dim)."""
     plan = case["plan"]
     u, eta, angle = {32: (2.0**-24, 2.0**-149, 1.2e-7), 64: (2.0**-53, 2.0**-1074, 2.0**-52)}[bits]
     read, written = np.array(plan["lanes"]).T, np.array(plan["out_lanes"]).T
@@ -116,7 +116,9 @@ def rotate_bound(case: Case, x: np.ndarray, positions: np.ndarray, y: np.ndarray
         exponent = (p - plan["centre"]) * np.array(plan["log_magnitude"])
         M = M * np.exp(exponent if case["role"] == "q" else -exponent)
         t = t + (3 * np.abs(exponent) + 4) * u * M
-    t = t + M * angle + M * 2 * u * (np.abs(p[:, real]) @ np.abs(F[:, real]).T)
+    roundings = 2 + ((p != p.astype(np.float32)) & (bits == 32))  # of F / (2 pi), of the product, and of p
+    t = t + M * angle + M * u * ((roundings * np.abs(p))[:, real] @ np.abs(F[:, real]).T)
+    t = t + M * {32: 2.0**-29, 64: 2.0**-61}[bits] * max(0, int((~real).sum()) - 8)
     if A != 1:
         t = t + (2 if bits == 32 else 1) * u * M
     if case["mode"] == "inverse":

@@ -7,10 +7,10 @@ import re
 import struct
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import ROOT
 
 import ropecore
 import ropecore.backends.numpy as rope
@@ -18,7 +18,7 @@ from ropecore import spec
 from ropecore.config import KEYWORDS
 from ropecore.scaling import RULES
 
-PATH = Path(__file__).parent.parent / "spec/rope.md"
+PATH = ROOT / "spec/rope.md"
 PAGE = PATH.read_text()
 LARGEST = 60_000  # bytes without the list of vectors
 FLOAT = re.compile(r"`(-?0x1\.[0-9a-f]+p-\d+)` \| `([0-9a-f]{8})`")
@@ -66,8 +66,10 @@ def test_figures_that_are_shown_exist() -> None:
 
 
 def test_the_script_gives_the_same_bytes_for_figures() -> None:
-    script = "from spec.generate.figures import FIGURES as F; print({name: draw().decode() for name, draw in F.items()})"
-    made = subprocess.run([sys.executable, "-c", script], cwd=PATH.parent.parent, capture_output=True, text=True, check=True)
+    script = (
+        "from spec.generate.figures import FIGURES as F; print({name: draw().decode() for name, draw in F.items()})"
+    )
+    made = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     drawn = ast.literal_eval(made.stdout)
 
     assert set(drawn) == {"pairings", "scaling", "circle"}

@@ -1,7 +1,7 @@
-"""The search for the worst case of each derived bound of rope.md, `python tests/worst_cases.py [rounds]`.
+"""The search for the worst case of each derived bound of rope.md, `python tests/spec/worst_cases.py [rounds]`.
 
 Prints a line a bound: the largest error that was found, in units of the bound, and where.  Results of the last run are in
-tests/WORST_CASES.md; test_worst_cases.py repeats a short part of it.
+tests/spec/WORST_CASES.md; test_worst_cases.py repeats a short part of it.
 """
 
 import math
