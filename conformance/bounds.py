@@ -234,9 +234,12 @@ def distance(
     rounded_exponents: 2j/d is rounded; else only where d is no power of two.  seq_len: n of the rules that ask for it.
     """
     scaling: Mapping[str, Any] = config.get("scaling") or {"rule": "none"}
-    if config.get("inv_freq") is not None:
-        return np.full(len(lanes), 0.0 if scaling["rule"] == "none" else 8 * _blend(scaling))
+    given = config.get("inv_freq") is not None
+    if given and scaling["rule"] == "none":
+        return np.zeros(len(lanes))
     exponent, d = exponents(config, lanes)  # 2j/d
+    if given:
+        return np.asarray(8 * _blend(scaling) + _open_range(scaling, config, exponent, d) + np.zeros(len(lanes)))
     slope, extra = np.full(len(lanes), math.log(config["base"])), np.zeros(len(lanes))
     if (alpha := _alpha(scaling, seq_len)) is not None:  # the base b alpha^(d/(d - 2)), and what it is off by
         growth = d / (d - 2) * math.log(alpha)

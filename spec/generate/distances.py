@@ -21,9 +21,9 @@ def relative(series: Series, scaling: Rule | None, of_r_4_2: bool = False) -> li
 
 def distances(series: Series, scaling: Rule) -> list[Exact]:
     """Return the distance of each frequency in units of 2^-53 (R-4.4)."""
-    stretch = blend(scaling)
+    stretch, ramp = blend(scaling), open_range(series, scaling)
     if series.own is not None:  # used as they are, or scaled
-        return [ZERO if scaling["rule"] == "none" else 8 * stretch] * series.pairs
+        return [ZERO if scaling["rule"] == "none" else 8 * stretch + ramp(j) for j in range(series.pairs)]
     b, d = exact(series.base or 0), mpf(series.dim)
     exponents = [2 * j / d for j in range(series.pairs)]
     alpha = enlarged(series, scaling)
@@ -32,7 +32,6 @@ def distances(series: Series, scaling: Rule) -> list[Exact]:
         lost = (3 + 3 * (exact(scaling["factor"]) - 1) / alpha) * d / (d - 2) if scaling["rule"] == "dynamic_ntk" else 0
         return [4 + (abs(log(b) + growth) + 3 + growth + lost) * e for e in exponents]
     extra = rounded_length(scaling)
-    ramp = open_range(series, scaling)
     return [(4 + abs(log(b)) * e + extra) * stretch + ramp(j) for j, e in enumerate(exponents)]
 
 

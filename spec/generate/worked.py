@@ -43,7 +43,8 @@ def turned(quarter: int, c: float, s: float) -> tuple[float, float]:
 
 def fixed(frequency: float, width: int) -> int:
     """Return round(F / (2 pi) 2^width) mod 2^width."""
-    return int(nint(exact(frequency) / (2 * pi) * mpf(2) ** width)) % 2**width
+    whole = int(nint(exact(frequency) / (2 * pi) * mpf(2) ** width))
+    return whole % (1 << width)
 
 
 def of_32(frequency: float, position: int) -> Iterator[Entry]:

@@ -37,12 +37,13 @@ def signed(shape: list[int], lanes: list[int]) -> Array:
 
 def minus_zero() -> Iterator[Case]:
     """Yield -0.0 on lanes in no row (R-2.2)."""
+    given: tuple[tuple[str, dict[str, Any], list[int], str], ...] = (
+        ("last", {}, [4, 5, 7], "-0.0 on lanes in no row keeps its sign"),
+        ("first", {"lane_offset": 4}, [0, 2, 3], "the same before the lanes that turn"),
+        ("stretched", {"attention_factor": 1.25}, [4, 6], "A does not touch it"),
+    )
     for pairing in PAIRINGS:
-        for label, more, lanes, comment in (
-            ("last", {}, [4, 5, 7], "-0.0 on lanes in no row keeps its sign"),
-            ("first", {"lane_offset": 4}, [0, 2, 3], "the same before the lanes that turn"),
-            ("stretched", {"attention_factor": 1.25}, [4, 6], "A does not touch it"),
-        ):
+        for label, more, lanes, comment in given:
             made = config(pairing, rotary_dim=4, **more)
             about = (f"R-2.2 {RULE_OF[pairing]}", "", comment)
             x = signed([1, 2, 2, 8], lanes)
@@ -71,7 +72,12 @@ def real_axes() -> Iterator[Case]:
     yield rotate(
         "edges/real_axes/line_applied", made, about, x=[1, 1, 4, 8], positions=[FARTHEST, 60.96617126464844, 0.1, -33.3]
     )
-    grid = {"axes": ["h", "w"], "axis_kinds": ["real", "real"], "sections": [2, 2], "axis_frequencies": "per_axis"}
+    grid: dict[str, Any] = {
+        "axes": ["h", "w"],
+        "axis_kinds": ["real", "real"],
+        "sections": [2, 2],
+        "axis_frequencies": "per_axis",
+    }
     places = [[i / 7 * 2 - 1 for i in (0, 1, 2)], [i / 9 * 2 - 1 for i in (3, 4, 8)]]
     about = ("R-10.7 R-6.9 R-6.6", "M46", "a grid of sevenths and ninths in [-1, 1]")
     yield rotate("edges/real_axes/grid", config(**grid), about, x=[1, 2, 3, 8], positions=places)
