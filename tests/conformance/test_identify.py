@@ -49,7 +49,8 @@ def plans() -> dict[str, RotaryPlan]:
     for case in conformance.cases():
         for part in case.parts:
             rows = part.get("plan")
-            if rows and case.kind != "reject" and rows["axis_kinds"] == ["integer"]:
+            known = "R-2.9" not in case.data["rules"]  # two plans of one map
+            if rows and known and case.kind != "reject" and rows["axis_kinds"] == ["integer"]:
                 found.setdefault(json.dumps({**rows, "axes": ["position"]}, sort_keys=True), case.id)
     plans = {name: RotaryPlan.from_json(text) for text, name in found.items()}
     return {name: plan for name, plan in plans.items() if abs(plan.centre) < 2**16}  # others refuse it
@@ -76,7 +77,10 @@ def test_every_plan_of_the_vectors_is_recovered_from_the_reference(name: str) ->
     assert not found.suspects
     assert found.precision is not None
     assert found.precision.name == "exact"
-    reduced = np.abs(plan.frequencies).max(initial=0.0) <= np.pi
+    sizes = np.abs(plan.frequencies[plan.frequencies != 0])
+    reduced = (
+        sizes.max(initial=0.0) <= np.pi and sizes.min(initial=1.0) > 2.0**-64
+    )  # slower ones do not turn in float64
     if reduced and plan.log_magnitude is None:
         assert found.plan == plan  # to the last bit
         return
