@@ -16,7 +16,7 @@ from ..mutants.base import FromConfig
 
 Box: TypeAlias = Callable[[npt.NDArray[Any], npt.NDArray[np.int64]], Any]
 CLOSE = {"float32": 4e-6, "float64": 4e-6, "bfloat16": 0.04}  # of numbers below 4; 16-bit results may round apart
-LOST_IN_FLOAT32 = 16 * 2.0**-24  # k of for frequencies that are made in float32, and its rules
+LOST_IN_FLOAT32 = 16 * 2.0**-24  # k of for frequencies that are made in float32, and its rules
 SAME = 0.95  # of the elements of a 16-bit result: arithmetic in 16 bits changes a third of them
 LISTS: tuple[tuple[tuple[int, int, int], Any], ...] = (  # batch, heads, tokens, and the positions
     ((1, 2, 3), [0, 1, 2]),

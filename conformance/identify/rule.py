@@ -13,7 +13,7 @@ from ropecore.lanes import PAIRINGS, pair_lanes
 from ropecore.plan import FloatArray, RotaryPlan
 from ropecore.scaling import Damped, Linear, Llama3, Proportional, ScalingRule, XPos, YaRN, rule_to_dict
 
-CLOSE = 4e-6  # relative: a program that computes its frequencies in float32 is this close (R-10.6: 12 * 2^-24, times 1 + s/3)
+CLOSE = 4e-6  # relative: a program that computes its frequencies in float32 is this close (R-10.8: 12 * 2^-24, times 1 + s/3)
 LENGTHS = [3 << k for k in range(5, 18)] + [1 << k for k in range(5, 21)]  # trained lengths that are tried
 
 

@@ -68,7 +68,7 @@ def identical(got: object, wanted: object, what: str) -> None:
 
 
 def relative(got: Array, source: Mapping[str, Any], what: str) -> None:
-    """Refuse numbers outside a result array's own relative bound (R-4.2)."""
+    """Refuse numbers outside a result array's own relative bound (R-4.4)."""
     wanted = decode_floats(source)
     bound = np.reshape(np.array(source["bound"], np.float64), wanted.shape) * np.abs(wanted)
     within(got, wanted, bound, what)

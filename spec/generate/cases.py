@@ -164,7 +164,7 @@ def scores(
     positions: list[int],
     k_positions: list[int] | None = None,
 ) -> Case:
-    """Products of rotated queries and keys (R-9.6)."""
+    """Products of rotated queries and keys (R-9.11)."""
     canonical = plan.of_config(config)
     sides = {"q": (data(q, "q"), from_nested(positions)), "k": (data(k, "k"), from_nested(k_positions or positions))}
     turned = {

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 import ropecore
 from ropecore import spec
+from ropecore.conformance import bounds
 from ropecore.scaling import RULES
 
 CASES = spec.vectors()
@@ -141,6 +142,20 @@ def test_frequencies_are_correctly_rounded_bit_for_bit(case: dict) -> None:
         assert rows.log_magnitude is None
     else:
         assert rows.log_magnitude.tobytes() == array(result["log_magnitude"]).tobytes()
+
+
+@pytest.mark.parametrize("case", FREQUENCIES, ids=[case["id"] for case in FREQUENCIES])
+def test_bounds_of_frequencies_are_those_of_the_suite(case: dict) -> None:
+    """R-4.4, worked out twice: by the generator, and by the suite for plans and for frequencies of a target's own."""
+    result, config = case["result"]["frequencies"], case["config"]
+    F = np.abs(array(result))
+    lanes = ropecore.RopeConfig.from_dict({**config, "scaling": None}).rows().lanes
+    stored = np.reshape(result["bound"], F.shape)
+    relative = bounds.frequency_bound(config, lanes, case["seq_len"])[:, None]
+    ours = relative * F + np.where((relative > 0) & (F > 0), bounds.SUBNORMAL, 0.0)
+
+    assert (stored >= ours * (1 - 1e-12)).all()
+    assert (stored <= ours * 1.0101 + 2.0**-1074).all()
 
 
 def test_every_rule_has_frequencies() -> None:
