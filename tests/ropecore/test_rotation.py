@@ -233,13 +233,18 @@ def test_real_coordinates_of_many_turns() -> None:
             assert abs(reduced[i, j] - math.remainder(f * x, math.tau)) <= 4 * bound
 
 
-@pytest.mark.parametrize("bad", [[math.nan], [math.inf], ["1"], [1j], [True]])
-def test_what_is_no_coordinate_is_refused(bad) -> None:
+@pytest.mark.parametrize(
+    ("bad", "rule"),
+    [([math.nan], "R-7.12"), ([math.inf], "R-7.12"), ([2.0**31], "R-7.12"), ([0.5, -(2.0**31)], "R-7.12")]
+    + [(["1"], "R-12.5"), ([1j], "R-12.5"), ([True], "R-12.5")],
+)
+def test_what_is_no_coordinate_is_refused(bad, rule) -> None:
     plan = RotaryPlan(2, [[0, 1]], [2.0], axes=("x",), axis_kinds=("real",))
 
     with pytest.raises(RopeError, match="real axis") as refusal:
         cos_sin(plan, np.array(bad))
-    assert (refusal.value.argument, refusal.value.rule) == ("positions", "R-12.5")
+    assert (refusal.value.argument, refusal.value.rule) == ("positions", rule)
+    assert cos_sin(plan, np.array([math.nextafter(2.0**31, 0)]))[0].shape == (1, 1)
     assert cos_sin(plan, np.array([1]))[0].shape == cos_sin(plan, np.array([1], np.uint8))[0].shape == (1, 1)
 
 
