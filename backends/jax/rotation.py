@@ -1,5 +1,6 @@
 """The rotation, compiled, as XLA fuses it best: one loop over a view of the lanes, or gathers where lanes make no view."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -105,9 +106,23 @@ def _by_view(x: Array, cos: Array, sin: Array, read: Grid, write: Grid, alone: F
 
     y = alone(rotated, view, cos, sin)
     if read.used < read.reach:
-        y = lax.dynamic_update_slice_in_dim(view, y, 0, axis=-1)
+        y = _within(view, y, 0)
     y = y.reshape(*lead, end - read.offset)
-    return y if y.shape == x.shape else lax.dynamic_update_slice_in_dim(x, y, read.offset, axis=-1)
+    return y if y.shape == x.shape else _within(x, y, read.offset)
+
+
+def _within(x: Array, y: Array, offset: int) -> Array:
+    """Return x with y in place of its lanes from offset on.
+
+    Joined, and not updated: XLA's CPU compiler does an update in place although the loop still reads what it overwrites
+    (openxla/xla issue 49176; vmap over one token led there).  Joined as blocks of equal size: XLA's CPU compiler makes one
+    loop of it, with vectors of a block.
+    """
+    end = offset + y.shape[-1]
+    block = math.gcd(offset, end, x.shape[-1])
+    parts = x[..., :offset], y, x[..., end:]
+    blocks = [part.reshape(*part.shape[:-1], part.shape[-1] // block, block) for part in parts]
+    return lax.concatenate(blocks, x.ndim - 1).reshape(x.shape)
 
 
 def _joined(first: Array, second: Array, axis: int) -> Array:

@@ -273,6 +273,19 @@ def test_vmap_over_x_and_positions(name: str) -> None:
         assert within(plan, x[0], over_positions[i], positions + i)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("out_axis", [0, 1])
+def test_vmap_over_the_heads_of_one_token(axis: int, out_axis: int) -> None:
+    """XLA's CPU compiler updates part of the lanes in place although it still reads them, where a 1 moves among the sizes."""
+    plan, x = RopeConfig(head_dim=8, base=1e4, pairing="half_split", rotary_dim=4).plan(), tensor(1, 2, 8)
+    call = jax.vmap(lambda x: rope.apply(plan, x, offset=1, tensor_format="sd"), in_axes=axis, out_axes=out_axis)
+    expected = rope.apply(plan, x, offset=1, tensor_format="shd")
+
+    for function in (call, jax.jit(call)):
+        y = jnp.moveaxis(function(jnp.moveaxis(x, 1, axis)), out_axis, 1)
+        np.testing.assert_allclose(y, expected, rtol=1e-6)
+
+
 def test_vmap_over_offsets() -> None:
     x, offsets = tensor(3, 2, 4, 8), np.array([5, 1000, -7])
     y = jax.vmap(lambda x, offset: rope.apply(PLAN, x, offset=offset, tensor_format="hsd"))(x, offsets)
