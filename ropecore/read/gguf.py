@@ -15,9 +15,9 @@ from ropecore.read.axes import frequencies
 from ropecore.read.families import table
 from ropecore.read.ledger import Ledger, Section
 from ropecore.read.parts import Request
-from ropecore.read.scaling import temperature
+from ropecore.read.scaling import multiply
 from ropecore.report import Report
-from ropecore.scaling import NTK, Linear, LongRoPE, ScalingRule, YaRN
+from ropecore.scaling import NTK, Linear, LongRoPE, ScalingRule, YaRN, yarn_temperature
 
 LLAMA_CPP = "llama.cpp src/llama-model.cpp"
 
@@ -207,7 +207,7 @@ def _yarn(keys: Section, factor: float) -> YaRN:
     return YaRN(
         factor=factor,
         original_max_position=_original(keys),
-        attention_factor=None if extra in (None, 1.0) else extra * temperature(factor),
+        attention_factor=None if extra in (None, 1.0) else multiply(extra, yarn_temperature(factor)),
         **betas,
     )
 
