@@ -13,6 +13,7 @@ NAMES = {
     "head_dim": ("head_dim", "kv_channels"),
     "hidden_size": ("hidden_size", "n_embd", "d_model"),
     "num_attention_heads": ("num_attention_heads", "num_heads", "n_head", "n_heads"),
+    "num_key_value_heads": ("num_key_value_heads", "n_kv_heads", "num_kv_heads", "multi_query_group_num"),
     "max_position_embeddings": (
         "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "model_max_length",
     ),
@@ -37,6 +38,16 @@ OVERRULED = {
 
 # keys about RoPE that do not change a rotation: which layers are scaled, and what other keys say already
 NOT_ROTATION = ("rope_scaling_layers", "qk_rope_head_dim", "no_rope_layer_interval", "rope_interleave")
+
+
+def head_counts(config: Mapping[str, Any]) -> dict[str, int]:
+    """Return those of n_heads and n_kv_heads that the keys of one model say, by any of their names."""
+    found = {}
+    for name, quantity in (("n_heads", "num_attention_heads"), ("n_kv_heads", "num_key_value_heads")):
+        given = [(key, config[key]) for key in NAMES[quantity] if config.get(key) is not None]
+        if given:
+            found[name] = integer(*given[0], at_least=1)
+    return found
 
 
 class Reader:

@@ -68,6 +68,12 @@ def parts(config: Mapping[str, Any], name: str, request: Request, notes: list[st
         )
 
 
+def text_keys(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the keys of the language model of a configuration: its text_config's, or its own."""
+    text = config.get("text_config")
+    return text if isinstance(text, Mapping) else config
+
+
 def _sub_configs(config: Mapping[str, Any], row: Row) -> Iterator[tuple[str, Mapping[str, Any], str]]:
     """Yield the sub-configurations with their families; all of the row's where the source is a model type alone."""
     children = row.get("parts", {})

@@ -8,7 +8,17 @@ from typing import Any, cast
 from ropecore.errors import RopeError, choice, number
 from ropecore.exact import sixty_digits
 from ropecore.read.ledger import Section
-from ropecore.scaling import NTK, DynamicNTK, Linear, Llama3, LongRoPE, Proportional, ScalingRule, YaRN, yarn_temperature
+from ropecore.scaling import (
+    NTK,
+    DynamicNTK,
+    Linear,
+    Llama3,
+    LongRoPE,
+    Proportional,
+    ScalingRule,
+    YaRN,
+    yarn_temperature,
+)
 
 TRANSFORMERS = "transformers 5.23.0 modeling_rope_utils.py"
 VLLM = "vLLM 0.33.0 transformers_utils/config.py"
