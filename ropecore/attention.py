@@ -3,7 +3,6 @@
 Each is a plain function; a model multiplies by its value beside the rotation.  None of them is part of a plan.
 """
 
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from ropecore.errors import RopeError, integer, number
 from ropecore.exact import sixty_digits
 from ropecore.plan import FloatArray
 from ropecore.positions import integer_positions
+from ropecore.scaling import yarn_temperature
 
 
 def attention_rules(config: RopeConfig) -> list[str]:
@@ -42,10 +42,8 @@ def yarn_softmax_scale(factor: float, mscale_all_dim: float) -> float:
     Rule R-9.8; DeepSeek-V2's and V3's modeling files, `yarn_apply_mscale` of transformers.
     """
     s, m = number("factor", factor, above=0), number("mscale_all_dim", mscale_all_dim, at_least=0)
-    if s <= 1:
-        return 1.0
     with sixty_digits():
-        return float((Decimal("0.1") * Decimal(m) * Decimal(s).ln() + 1) ** 2)
+        return float(yarn_temperature(s, m) ** 2)
 
 
 def llama4_query_scale(positions: npt.ArrayLike, attn_scale: float = 0.1, floor_scale: int = 8192) -> FloatArray:

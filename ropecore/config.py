@@ -18,7 +18,7 @@ from ropecore.plan import LARGEST_FREQUENCY, LARGEST_HEAD_DIM, FloatArray, Rotar
 from ropecore.scaling import LongRoPE, Scaled, ScalingRule, Unscaled, check_lists, numbers, rule_from_dict, rule_to_dict
 
 if TYPE_CHECKING:
-    from ropecore.read.ledger import Report
+    from ropecore.report import Report
 
 AXIS_FREQUENCIES = ("shared", "per_axis")
 

@@ -11,7 +11,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ropecore.errors import RopeError, choice, integer, known_keys, number
-from ropecore.exact import PI
+from ropecore.exact import PI, sixty_digits
 from ropecore.frequencies import Spectrum
 
 POLICIES = ("per_call", "static")
@@ -188,10 +188,9 @@ class YaRN:
     def _attention_factor(self) -> Decimal:
         if self.attention_factor is not None:
             return Decimal(self.attention_factor)
-        factor = Decimal(self.factor)
         if self.mscale and self.mscale_all_dim:
-            return _mscale(factor, Decimal(self.mscale)) / _mscale(factor, Decimal(self.mscale_all_dim))
-        return _mscale(factor, Decimal(1))
+            return yarn_temperature(self.factor, self.mscale) / yarn_temperature(self.factor, self.mscale_all_dim)
+        return yarn_temperature(self.factor)
 
 
 @dataclass(frozen=True)
@@ -338,6 +337,12 @@ class Damped:
         return Scaled(spectrum.frequencies, log_magnitude=logs, centre=self.centre)
 
 
+def yarn_temperature(factor: float, m: float | Decimal = 1) -> Decimal:
+    """Return ms(m) = 0.1 m ln(factor) + 1, and 1 for factors up to 1, to 60 digits.  Rule R-5.7."""
+    with sixty_digits():
+        return Decimal(1) if factor <= 1 else Decimal("0.1") * Decimal(m) * Decimal(factor).ln() + 1
+
+
 RULES: dict[str, Any] = {
     "linear": Linear, "ntk": NTK, "dynamic_ntk": DynamicNTK, "ntk_by_parts": NTKByParts, "yarn": YaRN, "longrope": LongRoPE,
     "llama3": Llama3, "proportional": Proportional, "xpos": XPos, "damped": Damped,
@@ -446,8 +451,3 @@ def _blend(f: Decimal, factor: Decimal, keep: Decimal) -> Decimal:
 
 def _clip(value: Decimal) -> Decimal:
     return min(max(value, Decimal(0)), Decimal(1))
-
-
-def _mscale(factor: Decimal, m: Decimal) -> Decimal:
-    """Return YaRN's temperature 0.1 m ln(factor) + 1."""
-    return Decimal(1) if factor <= 1 else Decimal("0.1") * m * factor.ln() + 1

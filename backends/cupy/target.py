@@ -24,7 +24,10 @@ declared = {
     "compute": "float32",
 }
 # Positions on a device are not read: out of range for a magnitude, or not finite, they make the result NaN.
-UNREAD = ["refusals/coordinates", *(f"refusals/positions/{case}" for case in ("magnitude", "real_nan", "real_infinite"))]
+UNREAD = [
+    "refusals/coordinates",
+    *(f"refusals/positions/{case}" for case in ("magnitude", "real_nan", "real_infinite")),
+]
 capabilities = {
     **declared,
     "not_applicable": dict.fromkeys(UNREAD, "positions on a device are not read; the result is NaN"),

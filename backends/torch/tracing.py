@@ -58,7 +58,9 @@ def _for_graphs(plan: RotaryPlan, name: str, device: Any, dtype: str) -> str:
     """Return the key of a constant that compiled graphs keep, as long as the process lives."""
     key = f"{plan.digest} {name} {device} {dtype}"
     IN_GRAPHS.setdefault(key, _tensor(plan, name, device, dtype))
-    torch.compiler.allow_in_graph(_in_graph)  # here, where the compiler is loaded, and not as a decorator, which loads it
+    torch.compiler.allow_in_graph(
+        _in_graph
+    )  # here, where the compiler is loaded, and not as a decorator, which loads it
     return key
 
 

@@ -12,6 +12,9 @@ from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
 from ropecore.lanes import PAIRINGS
 from ropecore.read import read_configs, read_json
+from ropecore.read.families import UnknownFamily
+from ropecore.read.keys import head_counts
+from ropecore.read.parts import text_keys
 from ropecore.weights import FUSED, ROLES
 from ropecore.weights.convert import (
     PAIRING_KEY,
@@ -25,6 +28,9 @@ from ropecore.weights.convert import (
 from .common import progress
 
 CONVERTED, FAILED = 0, 1
+LANES = ("head_dim", "rotary_dim", "lane_offset")
+ANY_BASE = 10_000.0  # it does not show in a permutation of lanes
+GIVE_SIZES = "Give --head-dim, --n-heads, --n-kv-heads and --rotary-dim."
 EXAMPLES = """\
 examples:
   ropecore convert Llama-3.2-1B/ --to interleaved -o Llama-3.2-1B-interleaved/       reads the folder's config.json
@@ -70,6 +76,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--pattern", action="append", type=_pattern, metavar="ROLE=GLOB",
         help=f"tensors to convert instead of the usual names; roles: {', '.join(ROLES)}; may be repeated",
     )  # fmt: skip
+    parser.add_argument("--lenient", action="store_true", help="leave out keys of the configuration that are not known")
     parser.add_argument("--dry-run", action="store_true", help="check everything and write nothing")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(main=main)
@@ -80,15 +87,15 @@ def main(options: argparse.Namespace) -> int:
     """Run the command with parsed arguments and return its exit status."""
     checkpoint = open_checkpoint(options.checkpoint)  # before sizes are asked for: it may not be there
     sizes = _sizes(options, checkpoint)
-    lanes = {name: sizes[name] for name in ("head_dim", "rotary_dim", "lane_offset")}
+    lanes = {name: sizes[name] for name in LANES}
     before, after = (
-        RopeConfig(base=10_000.0, pairing=pairing, **lanes).plan()  # the base does not show in a permutation of lanes
+        RopeConfig(base=ANY_BASE, pairing=pairing, **lanes).plan()
         for pairing in (*(name for name in PAIRINGS if name != options.to), options.to)
     )
     try:
         with progress("bytes") as show:
             done = convert_checkpoint(
-                options.checkpoint, options.output, before, after, n_heads=sizes["n_heads"], n_kv_heads=sizes["n_kv_heads"],
+                checkpoint, options.output, before, after, n_heads=sizes["n_heads"], n_kv_heads=sizes["n_kv_heads"],
                 fused=options.fused, patterns=None if options.pattern is None else tuple(options.pattern),
                 progress=show and (lambda done, of: show(done, of, "write and verify")), dry_run=options.dry_run,
             )  # fmt: skip
@@ -115,8 +122,7 @@ def _sizes(options: argparse.Namespace, checkpoint: Checkpoint) -> dict[str, Any
     sizes = {name: getattr(options, name) for name in (*names, "lane_offset")}
     path = options.config or _config_beside(Path(options.checkpoint))
     if path is not None and None in (sizes[name] for name in names):
-        said = config_sizes(read_json(path, "--config"))
-        said |= _check_pairing(path, options, checkpoint, said.get("head_dim"))
+        said = config_sizes(read_json(path, "--config"), options, is_converted(checkpoint))
         sizes = {name: said.get(name) if size is None else size for name, size in sizes.items()}
     for name in ("head_dim", "n_heads"):
         if sizes[name] is None:
@@ -129,92 +135,43 @@ def _sizes(options: argparse.Namespace, checkpoint: Checkpoint) -> dict[str, Any
     return {**sizes, "lane_offset": sizes["lane_offset"] or 0}
 
 
-def _check_pairing(
-    path: Path, options: argparse.Namespace, checkpoint: Checkpoint, head_dim: int | None
-) -> dict[str, int]:
-    """Refuse a checkpoint whose model rotates as it shall rotate after; else return which lanes of it rotate, if that is known.
+def is_converted(checkpoint: Checkpoint) -> bool:
+    """Return whether the checkpoint's own metadata say that it was converted; they go before its model's family."""
+    return any(PAIRING_KEY in header.metadata for header in checkpoint.headers.values())
 
-    What the checkpoint's own metadata say of an earlier conversion goes before its model's family.
+
+def config_sizes(config: Mapping[str, Any], options: argparse.Namespace, converted: bool) -> dict[str, int]:
+    """Return head_dim, rotary_dim, lane_offset and the heads of a model's text part, as `read_configs` reads it.
+
+    What the reader refuses is refused, and a model that rotates already as it shall rotate after.
     """
+    known = {name: getattr(options, name) for name in LANES if getattr(options, name) is not None}
     try:
-        ropes = [rope for name, rope in read_configs(path, strict=False).items() if name.startswith("text") and rope]
-    except RopeError:  # of a family that is not known: then the caller knows what the weights are
-        return {}
-    converted = any(PAIRING_KEY in header.metadata for header in checkpoint.headers.values())
-    if not converted and ropes and all(rope.pairing == options.to for rope in ropes):
-        cure = "If its weights are another program's, give --head-dim, --n-heads, --n-kv-heads and --rotary-dim."
-        raise RopeError("--to", options.to, f"is how this model rotates already, as {path} says", cure, "R-3.1")
-    lanes = {(2 * rope.n_pairs, rope.lane_offset) for rope in ropes if rope.head_dim == head_dim}
-    return dict(zip(("rotary_dim", "lane_offset"), lanes.pop(), strict=True)) if len(lanes) == 1 else {}
+        found = read_configs(config, strict=not options.lenient, **known)
+        told = True
+    except UnknownFamily:  # then it is the caller who says how it is paired
+        other = next(name for name in PAIRINGS if name != options.to)
+        found = read_configs(config, strict=not options.lenient, pairing=other, base=ANY_BASE, **known)
+        told = False
+    ropes = [rope for name, rope in found.items() if name.startswith("text") and rope is not None]
+    if not ropes:
+        raise RopeError("--config", ", ".join(found), "has no text part that rotates", GIVE_SIZES, "R-12.6")
+    if told and not converted and all(rope.pairing == options.to for rope in ropes):
+        cure = f"If its weights are another program's: {GIVE_SIZES}"
+        raise RopeError(
+            "--to", options.to, "is how this model rotates already, as its configuration says", cure, "R-3.1"
+        )
+    lanes = {(rope.head_dim, 2 * rope.n_pairs, rope.lane_offset) for rope in ropes}
+    if len(lanes) > 1:
+        reason = "has layers that rotate different lanes (head_dim, rotary_dim, lane_offset)"
+        raise RopeError("--config", sorted(lanes), reason, "Convert them by ropecore.convert_pairing.", "R-3.7")
+    return dict(zip(LANES, lanes.pop(), strict=True)) | head_counts(text_keys(config))
 
 
 def _config_beside(checkpoint: Path) -> Path | None:
     """Return the config.json or params.json that belongs to a checkpoint, if there is one."""
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
     return next((folder / name for name in ("config.json", "params.json") if (folder / name).is_file()), None)
-
-
-def config_sizes(config: Any) -> dict[str, int]:
-    """Return those of head_dim, n_heads, n_kv_heads and rotary_dim that a model's configuration says, by any of their usual names.
-
-    The text part of a composite configuration is meant.  Which RoPE the model has is no question here: a permutation needs sizes.
-    """
-    if not isinstance(config, Mapping):
-        raise RopeError("--config", config, "must be an object", rule="R-12.6")
-    text = config.get("text_config", config)
-    if not isinstance(text, Mapping):
-        raise RopeError("--config", text, "its text_config must be an object", rule="R-12.6")
-    n_heads = _first(text, "num_attention_heads", "n_head", "n_heads", "num_heads")
-    hidden = _first(text, "hidden_size", "n_embd", "dim", "d_model")
-    head_dim = _first(text, "head_dim", "kv_channels")
-    if head_dim is None and hidden is not None and n_heads is not None:
-        head_dim = hidden // n_heads
-    sizes = {
-        "head_dim": head_dim,
-        "n_heads": n_heads,
-        "n_kv_heads": _first(text, "num_key_value_heads", "n_kv_heads", "num_kv_heads", "multi_query_group_num"),
-        "rotary_dim": _first(text, "rotary_dim") or _partial(text, head_dim),
-    }
-    return {name: size for name, size in sizes.items() if size is not None}
-
-
-def _first(config: Mapping[str, Any], *names: str) -> int | None:
-    for name in names:
-        value = config.get(name)
-        if value is not None:
-            if type(value) is not int or value < 1:
-                raise RopeError(f"--config {name}", value, "must be an integer above 0", rule="R-12.3")
-            return value
-    return None
-
-
-def _partial(config: Mapping[str, Any], head_dim: int | None) -> int | None:
-    """Return the rotary_dim that a fraction of the head says, or None.
-
-    Under rope_type "proportional" lanes are paired over the whole head, and the fraction says how many pairs turn (R-5.10).
-    """
-    ropes = [rope for key in ("rope_parameters", "rope_scaling") for rope in _dictionaries(config.get(key))]
-    proportional = [rope.get("rope_type") == "proportional" for rope in ropes]
-    found = set()
-    for place, whole in [(config, any(proportional)), *zip(ropes, proportional, strict=True)]:
-        for name in ("partial_rotary_factor", "rotary_pct", "rotary_emb_fraction"):
-            if place.get(name) is not None:
-                found.add(1.0 if whole else place[name])
-    if not found or head_dim is None:
-        return None
-    if len(found) > 1 or not all(isinstance(share, (int, float)) and 0 < share <= 1 for share in found):
-        cure = "Give --rotary-dim."
-        raise RopeError(
-            "--config", sorted(map(str, found)), "does not say one fraction of the head that rotates", cure, "R-3.4"
-        )
-    return int(head_dim * found.pop())
-
-
-def _dictionaries(rope: Any) -> list[Mapping[str, Any]]:
-    """Return a rope dictionary and those it nests by layer type."""
-    if not isinstance(rope, Mapping):
-        return []
-    return [rope, *(inner for inner in rope.values() if isinstance(inner, Mapping))]
 
 
 def _json(options: argparse.Namespace, sizes: Mapping[str, Any], done: Conversion) -> str:

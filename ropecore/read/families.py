@@ -52,11 +52,15 @@ def did_you_mean(name: str) -> str:
     return f"Did you mean {', '.join(near)}? " if near else ""
 
 
-def unknown_family(name: str, keys: list[str], argument: str = "model_type") -> RopeError:
+class UnknownFamily(RopeError):
+    """A family that is not in the table: nothing says how its lanes are paired."""
+
+
+def unknown_family(name: str, keys: list[str], argument: str = "model_type") -> UnknownFamily:
     """Return the refusal of a family that is not in the table, with near names and what the caller can pass (R-12.6)."""
     cure = did_you_mean(name) + (
         "Pass what it does: pairing='half_split' or 'interleaved' (and any other keyword of RopeConfig), or family= a "
     )
     cure += "row of the table (see `ropecore models`)."
     reason = f"is not in the table of families, so nothing says how its lanes are paired (it has {', '.join(keys)})"
-    return RopeError(argument, name or None, reason, cure, "R-12.6")
+    return UnknownFamily(argument, name or None, reason, cure, "R-12.6")

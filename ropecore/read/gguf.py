@@ -13,10 +13,11 @@ from ropecore.config import RopeConfig
 from ropecore.errors import RopeError, integer, number
 from ropecore.read.axes import frequencies
 from ropecore.read.families import table
-from ropecore.read.ledger import Ledger, Report, Section
+from ropecore.read.ledger import Ledger, Section
 from ropecore.read.parts import Request
-from ropecore.read.scaling import temperature
-from ropecore.scaling import NTK, Linear, LongRoPE, ScalingRule, YaRN
+from ropecore.read.scaling import multiply
+from ropecore.report import Report
+from ropecore.scaling import NTK, Linear, LongRoPE, ScalingRule, YaRN, yarn_temperature
 
 LLAMA_CPP = "llama.cpp src/llama-model.cpp"
 
@@ -121,7 +122,7 @@ def _read_one(
     family = f"gguf {fields['general.architecture']}"
     length = keys.peek("context_length")
     context = length if isinstance(length, int) and length > 0 else None
-    report = Report(request.source, family, _source(), "text", layer_type, context=context, **ledger.facts())
+    report = Report(request.source, family, _source(), "text", layer_type, context=context, **ledger.report_fields())
     return RopeConfig(**(keywords | known), report=report)
 
 
@@ -206,7 +207,7 @@ def _yarn(keys: Section, factor: float) -> YaRN:
     return YaRN(
         factor=factor,
         original_max_position=_original(keys),
-        attention_factor=None if extra in (None, 1.0) else extra * temperature(factor),
+        attention_factor=None if extra in (None, 1.0) else multiply(extra, yarn_temperature(factor)),
         **betas,
     )
 

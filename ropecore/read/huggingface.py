@@ -12,9 +12,9 @@ from ropecore.errors import RopeError
 from ropecore.read.axes import read_axes
 from ropecore.read.families import unknown_family
 from ropecore.read.keys import Reader
-from ropecore.read.ledger import Report
-from ropecore.read.parts import STILL, LayerType, Part, Request, layer_types, parts, rotates
+from ropecore.read.parts import NO_ROTATION, LayerType, Part, Request, layer_types, parts, rotates
 from ropecore.read.scaling import read_rule
+from ropecore.report import Report
 
 
 def read(config: Mapping[str, Any], request: Request) -> dict[str, RopeConfig | None]:
@@ -46,14 +46,14 @@ def _read_part(part: Part, request: Request) -> Iterator[tuple[str, RopeConfig |
         yield part.name, None
         return
     found = layer_types(part)
-    for kind in found:
-        key = part.name if len(found) == 1 and not kind.name else f"{part.name}/{kind.name}"
-        yield key, None if kind.own is STILL else _read_one(part, kind, request)
+    for layer_type in found:
+        key = part.name if len(found) == 1 and not layer_type.name else f"{part.name}/{layer_type.name}"
+        yield key, None if layer_type.overrides is NO_ROTATION else _read_one(part, layer_type, request)
 
 
-def _read_one(part: Part, kind: LayerType, request: Request) -> RopeConfig:
+def _read_one(part: Part, layer_type: LayerType, request: Request) -> RopeConfig:
     """Return the configuration of one RoPE, with its report."""
-    reader = Reader(part, kind, request)
+    reader = Reader(part, layer_type, request)
     row, known = part.row, dict(request.known or {})
     if "qk_rope_head_dim" in row.get("head", ()):
         reader.ledger.notes.append(
@@ -77,10 +77,10 @@ def _read_one(part: Part, kind: LayerType, request: Request) -> RopeConfig:
         family=part.family,
         evidence=row["source"],
         part=part.name,
-        layer_type=kind.name or None,
-        layers=kind.layers,
+        layer_type=layer_type.name or None,
+        layers=layer_type.layers,
         context=reader.context(),
-        **reader.ledger.facts(),
+        **reader.ledger.report_fields(),
     )
     return RopeConfig(**keywords, report=report)
 

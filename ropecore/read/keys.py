@@ -13,6 +13,7 @@ NAMES = {
     "head_dim": ("head_dim", "kv_channels"),
     "hidden_size": ("hidden_size", "n_embd", "d_model"),
     "num_attention_heads": ("num_attention_heads", "num_heads", "n_head", "n_heads"),
+    "num_key_value_heads": ("num_key_value_heads", "n_kv_heads", "num_kv_heads", "multi_query_group_num"),
     "max_position_embeddings": (
         "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "model_max_length",
     ),
@@ -39,11 +40,21 @@ OVERRULED = {
 NOT_ROTATION = ("rope_scaling_layers", "qk_rope_head_dim", "no_rope_layer_interval", "rope_interleave")
 
 
+def head_counts(config: Mapping[str, Any]) -> dict[str, int]:
+    """Return those of n_heads and n_kv_heads that the keys of one model say, by any of their names."""
+    found = {}
+    for name, quantity in (("n_heads", "num_attention_heads"), ("n_kv_heads", "num_key_value_heads")):
+        given = [(key, config[key]) for key in NAMES[quantity] if config.get(key) is not None]
+        if given:
+            found[name] = integer(*given[0], at_least=1)
+    return found
+
+
 class Reader:
     """The state of one reading: the configuration, its rope dictionary, and the ledger of what was read."""
 
-    def __init__(self, part: Part, kind: LayerType, request: Request) -> None:
-        self.part, self.kind, self.row, self.request = part, kind, part.row, request
+    def __init__(self, part: Part, layer_type: LayerType, request: Request) -> None:
+        self.part, self.layer_type, self.row, self.request = part, layer_type, part.row, request
         self.ledger = Ledger()
         self.config = Section(part.config, self.ledger)
         self.rope = self._rope()
@@ -66,7 +77,7 @@ class Reader:
         del self.ledger.used[key]  # its keys are recorded one by one
         if any(isinstance(value, Mapping) for value in rope.values()):
             return self._layer_rope(key, rope)
-        if "theta_key" in self.kind.own and not self.kind.own.get("legacy_scaling") and rope:
+        if "theta_key" in self.layer_type.overrides and not self.layer_type.overrides.get("legacy_scaling") and rope:
             self.ledger.notes.append(f"{key} belongs to other layers")
             return Section({}, self.ledger, key)
         return Section(rope, self.ledger, key)
@@ -76,16 +87,16 @@ class Reader:
         for name, value in rope.items():
             if not isinstance(value, Mapping):
                 outer.ignore(name, "stands beside the dictionaries of layer types")
-        inner = rope.get(self.kind.name)
-        return Section(inner or self._own_rope(), self.ledger, f"{key}.{self.kind.name}")
+        inner = rope.get(self.layer_type.name)
+        return Section(inner or self._own_rope(), self.ledger, f"{key}.{self.layer_type.name}")
 
     def _own_rope(self) -> dict[str, Any]:
         """Return what the row says of this layer type, as a rope dictionary."""
         aside = ("theta_key", "legacy_scaling", "head_dim", "head_dim_key", "base")
-        return {key: value for key, value in self.kind.own.items() if key not in aside}
+        return {key: value for key, value in self.layer_type.overrides.items() if key not in aside}
 
     def _default_rope(self) -> Section:
-        rope = self._own_rope() if self.kind.own.get("rope_type") else self.row.get("rope", {})
+        rope = self._own_rope() if self.layer_type.overrides.get("rope_type") else self.row.get("rope", {})
         if rope:
             self.ledger.assume("rope_parameters", rope, f"the family's own: {self.row['source']}")
         return Section(rope, Ledger() if rope else self.ledger, "rope_parameters")
@@ -120,15 +131,17 @@ class Reader:
         return any(n in self.config for n in NAMES.get(name, (name,))) or name in self.row.get("defaults", {})
 
     def head_dim(self) -> int:
-        key = self.kind.own.get("head_dim_key")
+        key = self.layer_type.overrides.get("head_dim_key")
         per_layer = self._per_layer_head()
         if per_layer is not None:
             return per_layer
         if key and key in self.config:
             return integer(key, self.config.get(key, "the head's size in these layers"), at_least=2)
-        if "head_dim" in self.kind.own:
+        if "head_dim" in self.layer_type.overrides:
             return int(
-                self.ledger.assume("head_dim", self.kind.own["head_dim"], f"these layers': {self.row['source']}")
+                self.ledger.assume(
+                    "head_dim", self.layer_type.overrides["head_dim"], f"these layers': {self.row['source']}"
+                )
             )
         for expression in self.row.get("head", ("head_dim", "hidden_size/num_attention_heads")):
             value = self.quotient(expression)
@@ -142,10 +155,10 @@ class Reader:
     def _per_layer_head(self) -> int | None:
         """Return the head's size of a transformers object's `per_layer_config`, which holds what differs by layer."""
         overrides = self.config.peek("per_layer_config")
-        if not isinstance(overrides, Mapping) or not self.kind.layers:
+        if not isinstance(overrides, Mapping) or not self.layer_type.layers:
             return None
         by_layer = {int(key): value for key, value in overrides.items() if str(key).isdecimal()}  # keys like "05"
-        own = by_layer.get(self.kind.layers[0])
+        own = by_layer.get(self.layer_type.layers[0])
         value = own.get("head_dim") if isinstance(own, Mapping) and "head" not in self.row else None
         if value is None:
             return None
@@ -154,11 +167,11 @@ class Reader:
 
     def base(self) -> float | None:
         """Return the base: the rope dictionary's, else the configuration's, else the family's default."""
-        own_key = self.kind.own.get("theta_key") or self.row.get("theta_key")
+        own_key = self.layer_type.overrides.get("theta_key") or self.row.get("theta_key")
         names = (own_key,) if own_key else NAMES["rope_theta"]
         inside = self.rope.get("rope_theta", "the base")
-        if "base" in self.kind.own:  # a base a layer goes before the one of all
-            value = self.kind.own["base"]
+        if "base" in self.layer_type.overrides:  # a base a layer goes before the one of all
+            value = self.layer_type.overrides["base"]
             self.config.get(self.row["per_layer"], "the base of these layers")
         elif inside is not None:
             for name in names:
@@ -171,14 +184,14 @@ class Reader:
                 if other != own_key:
                     self.config.ignore(other, "belongs to other layers")
         if value is None:
-            default = self.kind.own.get("rope_theta", self.row.get("defaults", {}).get("rope_theta"))
+            default = self.layer_type.overrides.get("rope_theta", self.row.get("defaults", {}).get("rope_theta"))
             if default is None:
                 return None
             value = self.ledger.assume("rope_theta", default, f"the family's default: {self.row['source']}")
         ratio = self.config.get(self.row["ratio_key"], "multiplies the base") if "ratio_key" in self.row else None
         return number("rope_theta", value) * (1.0 if ratio is None else number(self.row["ratio_key"], ratio, above=0))
 
-    def share(self) -> float:
+    def rotary_fraction(self) -> float:
         """Return the part of the head that rotates."""
         inside = self.rope.get("partial_rotary_factor", "the part of the head that rotates")
         names = NAMES["partial_rotary_factor"]
@@ -189,11 +202,13 @@ class Reader:
         else:
             value = self.config.first(names, "the part of the head that rotates")
         if value is None:
-            value = self._default_share()
+            value = self._default_rotary_fraction()
         return 1.0 if value is None else number("partial_rotary_factor", value, above=0)
 
-    def _default_share(self) -> Any:
-        value = self.kind.own.get("partial_rotary_factor", self.row.get("defaults", {}).get("partial_rotary_factor"))
+    def _default_rotary_fraction(self) -> Any:
+        value = self.layer_type.overrides.get(
+            "partial_rotary_factor", self.row.get("defaults", {}).get("partial_rotary_factor")
+        )
         if value is None:
             return None
         return self.ledger.assume("partial_rotary_factor", value, f"the family's default: {self.row['source']}")
@@ -210,9 +225,9 @@ class Reader:
                     self.config.ignore(other, f"{name} goes first")
                 return integer(name, self.config.get(name, "lanes that rotate"), at_least=1)
             self.config.ignore(name, "partial_rotary_factor goes first")
-        if not self._any_share() and self.row.get("defaults", {}).get("rotary_dim"):
+        if not self._any_fraction() and self.row.get("defaults", {}).get("rotary_dim"):
             return int(self.quantity("rotary_dim", "lanes that rotate"))
-        share = self.share()
+        share = self.rotary_fraction()
         if "qk_rope_head_dim" in self.row.get("head", ()):
             if share != 1:
                 self.ledger.notes.append(
@@ -227,7 +242,7 @@ class Reader:
             return head_dim
         return int(head_dim * share)  # rounded down in floating point, as everywhere in the field
 
-    def _any_share(self) -> bool:
+    def _any_fraction(self) -> bool:
         return "partial_rotary_factor" in self.rope or any(n in self.config for n in NAMES["partial_rotary_factor"])
 
     def lengths(self) -> Lengths:
@@ -275,7 +290,7 @@ class Reader:
 
 
 def _double(reader: Reader, head_dim: int) -> int:
-    return 2 * int(head_dim * reader.share())  # the table of one axis beside that of the other
+    return 2 * int(head_dim * reader.rotary_fraction())  # the table of one axis beside that of the other
 
 
 def _clvp(reader: Reader, head_dim: int) -> int:

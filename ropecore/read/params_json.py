@@ -6,8 +6,9 @@ from typing import Any
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError, integer, number
 from ropecore.read.axes import INV_FREQS
-from ropecore.read.ledger import Ledger, Report, Section
+from ropecore.read.ledger import Ledger, Section
 from ropecore.read.parts import Request
+from ropecore.report import Report
 from ropecore.scaling import Llama3, ScalingRule, YaRN
 
 META = "meta-llama/llama-models models/llama3/reference_impl/model.py"
@@ -115,5 +116,5 @@ def _refuse_left(keys: Section, strict: bool) -> None:
 def _config(part: str, keywords: dict[str, Any], ledger: Ledger, request: Request) -> RopeConfig:
     for name, value in (request.known or {}).items():
         ledger.assume(name, value, "the caller")
-    report = Report(request.source, "params.json", META, part, **ledger.facts())
+    report = Report(request.source, "params.json", META, part, **ledger.report_fields())
     return RopeConfig(**(keywords | dict(request.known or {})), report=report)

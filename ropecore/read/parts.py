@@ -10,7 +10,7 @@ from ropecore.read.families import Row, families, unknown_family
 
 ABOUT_ROPE = re.compile("rope|rotary")  # keys that must not go unnoticed
 
-STILL: Row = {"rotates": False}  # of layer types that do not rotate
+NO_ROTATION: Row = {"rotates": False}  # of layer types that do not rotate
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class LayerType:
     """One RoPE of a part: the layer type's name, what the row says of it alone, and the layers that have it."""
 
     name: str
-    own: Row
+    overrides: Row
     layers: tuple[int, ...] | None = None
 
 
@@ -66,6 +66,12 @@ def parts(config: Mapping[str, Any], name: str, request: Request, notes: list[st
         notes.append(
             f"{name} ({family or 'no model_type'}) is not in the table of families and has no key about RoPE: left out"
         )
+
+
+def text_keys(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the keys of the language model of a configuration: its text_config's, or its own."""
+    text = config.get("text_config")
+    return text if isinstance(text, Mapping) else config
 
 
 def _sub_configs(config: Mapping[str, Any], row: Row) -> Iterator[tuple[str, Mapping[str, Any], str]]:
@@ -111,7 +117,7 @@ def layer_types(part: Part) -> list[LayerType]:
     if row.get("nope_unless_null") and config.get(row["nope_unless_null"]) is None:
         layers = {"": {}}
     return [
-        LayerType(name, STILL if own is None else own, _indices(types, name))
+        LayerType(name, NO_ROTATION if own is None else own, _indices(types, name))
         for name, own in layers.items()
         if not types or not name or name in types or not set(types) & set(layers)
     ]
@@ -124,7 +130,9 @@ def _nested(part: Part, rope: Mapping[str, Any], types: list[str]) -> list[Layer
     names += [name for name, value in own.items() if value is not None and name not in rope]
     listed = [name for name in names if name in types]
     return [
-        LayerType(name, STILL if name in rope and rope[name] is None else own.get(name) or {}, _indices(types, name))
+        LayerType(
+            name, NO_ROTATION if name in rope and rope[name] is None else own.get(name) or {}, _indices(types, name)
+        )
         for name in (listed or names)
     ]
 
@@ -140,14 +148,14 @@ def _per_layer(part: Part) -> list[LayerType]:
     entries = [
         number(f"{key}[{i}]", value if not isinstance(value, bool) else int(value)) for i, value in enumerate(values)
     ]
-    kinds = sorted(set(entries), reverse=True)
-    bases = [kind for kind in kinds if kind] if key == "layer_rope_theta" else [1.0]
+    values = sorted(set(entries), reverse=True)
+    bases = [value for value in values if value] if key == "layer_rope_theta" else [1.0]
     found = []
-    for kind in kinds:
-        name = "nope" if not kind else ("rope" if len(bases) == 1 else f"theta_{kind:g}")
-        own = STILL if not kind else ({"base": kind} if key == "layer_rope_theta" else {})
-        found.append(LayerType(name, own, tuple(i for i, entry in enumerate(entries) if entry == kind)))
-    return [replace(found[0], name="")] if len(found) == 1 and found[0].own is not STILL else found
+    for value in values:
+        name = "nope" if not value else ("rope" if len(bases) == 1 else f"theta_{value:g}")
+        own = NO_ROTATION if not value else ({"base": value} if key == "layer_rope_theta" else {})
+        found.append(LayerType(name, own, tuple(i for i, entry in enumerate(entries) if entry == value)))
+    return [replace(found[0], name="")] if len(found) == 1 and found[0].overrides is not NO_ROTATION else found
 
 
 def _every_nth(part: Part) -> list[LayerType]:
@@ -155,12 +163,12 @@ def _every_nth(part: Part) -> list[LayerType]:
     step = integer("no_rope_layer_interval", part.config.get("no_rope_layer_interval", 4), at_least=1)
     depth = part.config.get("num_hidden_layers")
     if depth is None:
-        return [LayerType("rope", {}), LayerType("nope", STILL)]
+        return [LayerType("rope", {}), LayerType("nope", NO_ROTATION)]
     depth = integer("num_hidden_layers", depth, at_least=1, at_most=1 << 16)
     still = tuple(i for i in range(depth) if (i + 1) % step == 0)
     turning = tuple(i for i in range(depth) if i not in set(still))
-    found = [LayerType("rope", {}, turning), LayerType("nope", STILL, still)]
-    return [kind for kind in found if kind.layers]
+    found = [LayerType("rope", {}, turning), LayerType("nope", NO_ROTATION, still)]
+    return [layer_type for layer_type in found if layer_type.layers]
 
 
 def _indices(types: list[str], name: str) -> tuple[int, ...] | None:

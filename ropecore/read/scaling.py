@@ -1,13 +1,24 @@
 """A rope dictionary (`rope_scaling`, `rope_parameters`) as a scaling rule: names, aliases and parameters of chapter 5."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, cast
 
 from ropecore.errors import RopeError, choice, number
+from ropecore.exact import sixty_digits
 from ropecore.read.ledger import Section
-from ropecore.scaling import NTK, DynamicNTK, Linear, Llama3, LongRoPE, Proportional, ScalingRule, YaRN
+from ropecore.scaling import (
+    NTK,
+    DynamicNTK,
+    Linear,
+    Llama3,
+    LongRoPE,
+    Proportional,
+    ScalingRule,
+    YaRN,
+    yarn_temperature,
+)
 
 TRANSFORMERS = "transformers 5.23.0 modeling_rope_utils.py"
 VLLM = "vLLM 0.33.0 transformers_utils/config.py"
@@ -119,7 +130,8 @@ def _yarn_attention(rope: Section, factor: float) -> float | None:
     extra = rope.get("attn_factor", "multiplies YaRN's attention factor (vLLM)")
     if extra is None or extra == 1:
         return None if given is None else number("attention_factor", given, above=0)
-    return number("attn_factor", extra, above=0) * (temperature(factor) if given is None else given)
+    own = yarn_temperature(factor) if given is None else Decimal(number("attention_factor", given, above=0))
+    return multiply(number("attn_factor", extra, above=0), own)
 
 
 def _deepseek_yarn(rope: Section, lengths: Lengths) -> YaRN:
@@ -128,14 +140,18 @@ def _deepseek_yarn(rope: Section, lengths: Lengths) -> YaRN:
     for key in ("attention_factor", "truncate"):
         rope.ignore(key, "deepseek_yarn does not read it (vLLM 0.33.0)")
     rule = _yarn(rope, lengths)
-    up, down = (temperature(rule.factor, default if m is None else m) for m, default in ((scale, 1.0), (all_dim, 0.0)))
-    return YaRN(rule.factor, rule.original_max_position, rule.beta_fast, rule.beta_slow, attention_factor=up / down)
+    up = yarn_temperature(rule.factor, 1 if scale is None else number("mscale", scale, at_least=0))
+    down = yarn_temperature(rule.factor, 0 if all_dim is None else number("mscale_all_dim", all_dim, at_least=0))
+    with sixty_digits():
+        attention = float(up / down)
+    return YaRN(rule.factor, rule.original_max_position, rule.beta_fast, rule.beta_slow, attention_factor=attention)
 
 
 def _telechat(rope: Section, lengths: Lengths) -> YaRN:
     """telechat3-yarn: YaRN with a temperature of 0.07 ln(factor) + 1."""
     rule = _yarn(rope, lengths)
-    factor = rope.ledger.assume("attention_factor", 0.07 * math.log(rule.factor) + 1, f"{VLLM}: telechat3-yarn")
+    temperature = float(yarn_temperature(rule.factor, Decimal("0.7")))
+    factor = rope.ledger.assume("attention_factor", temperature, f"{VLLM}: telechat3-yarn")
     return YaRN(rule.factor, rule.original_max_position, rule.beta_fast, rule.beta_slow, attention_factor=factor)
 
 
@@ -192,9 +208,10 @@ RULES: dict[str, tuple[Callable[[Section, Lengths], Any], tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def temperature(factor: float, m: float = 1.0) -> float:
-    """Return 0.1 m ln(factor) + 1, and 1 for factors up to 1 (R-5.7)."""
-    return 1.0 if factor <= 1 else 0.1 * m * math.log(factor) + 1.0
+def multiply(factor: float, temperature: Decimal) -> float:
+    """Return the product, rounded once."""
+    with sixty_digits():
+        return float(Decimal(factor) * temperature)
 
 
 def _need(rope: Section, name: str) -> Any:

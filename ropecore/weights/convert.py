@@ -122,7 +122,7 @@ class _Shard(NamedTuple):
 
 
 def convert_checkpoint(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Checkpoint,
     output: str | os.PathLike[str],
     plan_from: RotaryPlan,
     plan_to: RotaryPlan,
@@ -137,8 +137,9 @@ def convert_checkpoint(
 ) -> Conversion:
     """Convert a safetensors checkpoint that rotates by plan_from into one that rotates by plan_to.
 
-    source: a .safetensors file, an index (*.safetensors.index.json), or a folder with one of them.  output: a file for a file, a
-    folder for an index or a folder; it must not exist yet (an empty folder may).  Configurations and tokenizers are not copied.
+    source: a .safetensors file, an index (*.safetensors.index.json), a folder with one of them, or what `open_checkpoint` made of
+    it.  output: a file for a file, a folder for an index or a folder; it must not exist yet (an empty folder may).
+    Configurations and tokenizers are not copied.
     n_heads, n_kv_heads, fused, patterns: which tensors change and how they hold heads; see `Projections`.
     progress: called with bytes done and bytes in all; every byte counts twice, written and read back.  dry_run: write nothing.
 
@@ -146,8 +147,8 @@ def convert_checkpoint(
     projection if those are more.  The files' metadata then say `ropecore.pairing`, and converting twice is refused.
     RopeError for what cannot be converted, before anything is written; VerificationError; OSError.  Rules R-2.5, R-3.1 to R-3.4.
     """
-    checkpoint = open_checkpoint(source)
-    target = _target(checkpoint, Path(source), Path(output))
+    checkpoint = source if isinstance(source, Checkpoint) else open_checkpoint(source)
+    target = _target(checkpoint, Path(output))
     order = lane_order(plan_from, plan_to)
     if np.array_equal(order, np.arange(len(order))):
         reason, cure = "asks for the weights that plan_from has", "Use the checkpoint as it is."
@@ -275,12 +276,13 @@ def _parse(argument: str, path: Any, text: bytes) -> dict[str, Any]:
     return mapping
 
 
-def _target(checkpoint: Checkpoint, source: Path, output: Path) -> Path:
+def _target(checkpoint: Checkpoint, output: Path) -> Path:
     """Return where the result goes, or refuse a place that is the input."""
     if checkpoint.is_folder:
         taken, target = checkpoint.folder, output
     else:
-        taken, target = source, output / source.name if output.is_dir() else output
+        name = next(iter(checkpoint.headers))
+        taken, target = checkpoint.folder / name, output / name if output.is_dir() else output
         if target.suffix != ".safetensors":
             raise RopeError("output", str(output), "must be a .safetensors file, or a folder that exists")
     if target.exists() and target.samefile(taken):

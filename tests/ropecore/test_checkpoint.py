@@ -1,5 +1,6 @@
 """Checkpoints are converted tensor by tensor, whole or not at all, and a run that was killed is finished by the next."""
 
+import argparse
 import importlib
 import importlib.util
 import json
@@ -1078,19 +1079,28 @@ def test_a_bar_where_somebody_looks_on(tmp_path: Path) -> None:
     assert quiet.stderr == b""
 
 
+def sizes_of(config: Any, to: str = "interleaved", **options: Any) -> tuple[Any, ...]:
+    given = dict.fromkeys(("head_dim", "rotary_dim", "lane_offset")) | {"to": to, "lenient": False} | options
+    said = config_sizes(config, argparse.Namespace(**given), converted=False)
+    return tuple(said.get(name) for name in ("head_dim", "n_heads", "n_kv_heads", "rotary_dim"))
+
+
 @pytest.mark.parametrize(
     ("config", "sizes"),
     [
-        ({"hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8}, (128, 32, 8, None)),
-        ({"hidden_size": 2560, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128}, (128, 32, 8, None)),
+        ({"hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8}, (128, 32, 8, 128)),
+        ({"hidden_size": 2560, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128}, (128, 32, 8, 128)),
         ({"n_embd": 4096, "n_head": 16, "rotary_dim": 64}, (256, 16, None, 64)),
         ({"hidden_size": 6144, "num_attention_heads": 64, "rotary_pct": 0.25}, (96, 64, None, 24)),
-        ({"dim": 4096, "n_heads": 32, "n_kv_heads": 8}, (128, 32, 8, None)),
-        ({"hidden_size": 4096, "num_attention_heads": 32, "multi_query_group_num": 2, "kv_channels": 128}, (128, 32, 2, None)),
-        ({"text_config": {"hidden_size": 64, "num_attention_heads": 4}, "num_attention_heads": 99}, (16, 4, None, None)),
+        ({"hidden_size": 2560, "num_attention_heads": 32, "rope_pct": 0.25}, (80, 32, None, 20)),
+        ({"hidden_size": 4096, "num_attention_heads": 32, "multi_query_group_num": 2, "kv_channels": 128}, (128, 32, 2, 128)),
+        ({"text_config": {"hidden_size": 64, "num_attention_heads": 4, "rope_theta": 1e4}}, (16, 4, None, 16)),
         ({"head_dim": 8, "num_attention_heads": 4, "rope_parameters": {"partial_rotary_factor": 0.5}}, (8, 4, None, 4)),
         (
-            {"head_dim": 8, "num_attention_heads": 4, "partial_rotary_factor": 0.25, "rope_parameters": {"rope_type": "proportional"}},
+            {
+                "head_dim": 8, "num_attention_heads": 4,
+                "rope_parameters": {"rope_type": "proportional", "partial_rotary_factor": 0.25},
+            },
             (8, 4, None, 8),
         ),
         (
@@ -1103,31 +1113,51 @@ def test_a_bar_where_somebody_looks_on(tmp_path: Path) -> None:
             },
             (8, 4, None, 8),
         ),
-        ({}, (None, None, None, None)),
     ],
 )  # fmt: skip
-def test_sizes_of_configurations(config: dict[str, Any], sizes: tuple[int | None, ...]) -> None:
-    said = config_sizes(config)
+def test_sizes_of_configurations_of_no_known_family_are_those_that_the_reader_reads(
+    config: dict[str, Any], sizes: tuple[int | None, ...]
+) -> None:
+    assert sizes_of(config) == sizes
 
-    assert tuple(said.get(name) for name in ("head_dim", "n_heads", "n_kv_heads", "rotary_dim")) == sizes
+
+def test_sizes_of_params_json() -> None:
+    assert sizes_of({"dim": 4096, "n_heads": 32, "n_kv_heads": 8}, to="half_split") == (128, 32, 8, 128)
 
 
 @pytest.mark.parametrize(
     "config",
     [
-        [],
         {"text_config": 3},
-        {"num_attention_heads": "32"},
-        {"num_attention_heads": True},
-        {"num_attention_heads": 0},
+        {"num_attention_heads": "32", "head_dim": 8},
+        {"num_attention_heads": True, "head_dim": 8},
+        {"num_attention_heads": 0, "head_dim": 8},
         {"head_dim": 8, "rotary_pct": 2},
-        {"head_dim": 8, "rotary_pct": 0.5, "rope_parameters": {"partial_rotary_factor": 0.25}},
         {"head_dim": 8, "rope_parameters": {"a": {"partial_rotary_factor": 0.25}, "b": {"partial_rotary_factor": 0.5}}},
+        {"model_type": "llama", "head_dim": 8, "num_attention_heads": 4, "partial_rotary_factor": 0.5},
+        {"model_type": "llama", "head_dim": 8, "num_attention_heads": 4, "rope_sclaing": {"factor": 2}},
+        {"model_type": "gpt2", "n_embd": 768, "n_head": 12},
+        {},
     ],
 )
-def test_configurations_that_do_not_say_it_are_refused(config: Any) -> None:
-    with pytest.raises(RopeError, match="--config"):
-        config_sizes(config)
+def test_what_the_reader_refuses_is_not_converted(config: Any) -> None:
+    with pytest.raises(RopeError):
+        sizes_of(config)
+
+
+def test_the_command_reads_each_file_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sharded(tmp_path / "in")
+    opened: list[str] = []
+
+    def note(event: str, arguments: Any) -> None:
+        if event == "open" and str(arguments[0]).startswith(str(tmp_path / "in")):
+            opened.append(Path(arguments[0]).name)
+
+    sys.addaudithook(note)
+    status, _, _ = run(capsys, str(tmp_path / "in"), "--to", "half_split", "-o", str(tmp_path / "out"), "--dry-run")
+
+    assert status == 0
+    assert sorted(opened) == sorted(path.name for path in (tmp_path / "in").iterdir() if path.is_file())
 
 
 def test_the_core_needs_no_safetensors() -> None:

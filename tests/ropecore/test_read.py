@@ -1,6 +1,7 @@
 """Reading configurations: what each key means, what a family decides, and what is refused (issue 4)."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 import ropecore
 from ropecore import NTK, DynamicNTK, Linear, Llama3, LongRoPE, Proportional, RopeError, YaRN, read_config, read_configs
+from ropecore.exact import sixty_digits
 from ropecore.read.families import families, table
 from ropecore.read.gguf import read_fields
 from ropecore.read.parts import Request
@@ -218,10 +220,36 @@ def test_deepseek_yarn_takes_each_mscale_alone() -> None:
     assert factor == pytest.approx(0.1 * 0.707 * np.log(40.0) + 1.0, rel=1e-15)
 
 
+TEMPERATURES = [factor / 4 for factor in range(5, 516)]  # 511 factors
+
+
+def test_one_temperature_gives_one_plan_in_every_spelling() -> None:
+    """libm's logarithm differs from the rule's in the last bit for one factor in ten."""
+    for factor in TEMPERATURES:
+        yarn = {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": 16}
+        spellings = [
+            yarn,
+            yarn | {"mscale": 1, "mscale_all_dim": 0},
+            yarn | {"rope_type": "deepseek_yarn", "mscale": 1, "mscale_all_dim": 0},
+        ]
+        plans = {read_config(llama(rope_scaling=rope)).plan().digest for rope in spellings}
+        halves = [
+            read_config(llama(rope_scaling=yarn | {"attn_factor": 2.0})),
+            gguf(**GGUF_YARN, **{"rope.scaling.factor": factor, "rope.scaling.attn_factor": 2.0})["text"],
+        ]
+
+        assert len(plans) == 1, factor
+        assert {half.plan().attention_factor / 2 for half in halves} == {
+            read_config(llama(rope_scaling=yarn)).plan().attention_factor
+        }
+
+
 def test_telechat_has_its_own_coefficient() -> None:
     rope = {"type": "telechat3-yarn", "factor": 40.0}
 
-    assert read_config(llama(rope_scaling=rope)).plan().attention_factor == pytest.approx(0.07 * np.log(40.0) + 1.0)
+    with sixty_digits():
+        exact = float(Decimal("0.07") * Decimal(40).ln() + 1)
+    assert read_config(llama(rope_scaling=rope)).plan().attention_factor == exact
 
 
 def test_a_nested_truncate_is_followed_and_transformers_bug_is_named() -> None:
@@ -535,6 +563,9 @@ def test_the_vision_encoder_of_pixtral() -> None:
 
 
 # GGUF
+
+
+GGUF_YARN = {"rope.scaling.type": "yarn", "rope.scaling.original_context_length": 16}
 
 
 def gguf(architecture: str = "llama", tensors: Any = (), strict: bool = True, **keys: Any) -> dict[str, Any]:
