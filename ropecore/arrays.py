@@ -87,17 +87,22 @@ def _of_numbers(argument: str, values: Any, kinds: set[type]) -> npt.NDArray[Any
 def _of_library(argument: str, values: Any) -> npt.NDArray[Any]:
     """Return another library's array on the host."""
     try:
-        plain = values.detach() if hasattr(values, "detach") else values
-        try:
-            return _read(plain)
-        except (TypeError, RuntimeError):  # on a device, or of a dtype that NumPy lacks
-            from array_api_compat import array_namespace, to_device
-
-            plain = to_device(plain, "cpu")
-            xp = array_namespace(plain)
-            return _read(xp.astype(plain, xp.float32) if "float" in str(plain.dtype) and plain.dtype != xp.float64 else plain)
+        plain = values.detach() if hasattr(values, "detach") else values  # a gradient is no part of a value
+        return _read(plain)
     except Exception as error:  # the library's own code runs here
-        raise RopeError(argument, values, f"cannot be read as an array ({told(error)})", _CURE, "R-12.5") from error
+        try:
+            return _moved(plain)
+        except Exception:
+            reason = f"is no array of numbers that can be read ({told(error)})"
+            raise RopeError(argument, type(values).__name__, reason, _CURE, "R-12.5") from error
+
+
+def _moved(values: Any) -> npt.NDArray[Any]:
+    """Return an array that is on a device, or of a dtype that NumPy lacks and float32 holds."""
+    from array_api_compat import array_namespace, to_device
+
+    plain, xp = to_device(values, "cpu"), array_namespace(values)
+    return _read(xp.astype(plain, xp.float32) if "bfloat16" in str(values.dtype) else plain)
 
 
 def _read(values: Any) -> npt.NDArray[Any]:
@@ -105,6 +110,25 @@ def _read(values: Any) -> npt.NDArray[Any]:
     if array.dtype.kind == "O":
         raise TypeError(f"a {type(values).__name__} holds no numbers")
     return array
+
+
+def own_array(argument: str, values: Any) -> tuple[Any, Any]:
+    """Return another library's array as it is, traced or on a device, and what else is given as NumPy's; the namespace first."""
+    if not isinstance(values, (np.ndarray, np.generic, list, tuple, range, int, float)):
+        from array_api_compat import array_namespace, is_array_api_obj
+
+        if is_array_api_obj(values):
+            return array_namespace(values), values
+    return np, host_array(argument, values)
+
+
+def kind_name(xp: Any, array: Any) -> str:
+    """Return "bool", "integer", "real" or "other": what the dtype of an array of any library holds."""
+    if xp is np:
+        kind = array.dtype.kind
+        return "real" if is_float(array.dtype) else {"b": "bool", "i": "integer", "u": "integer"}.get(kind, "other")
+    kinds = {"bool": "bool", "integral": "integer", "real floating": "real"}
+    return next((name for kind, name in kinds.items() if xp.isdtype(array.dtype, kind)), "other")
 
 
 def like(given: Any) -> Callable[[npt.NDArray[Any]], Any]:
@@ -138,12 +162,12 @@ def integers(argument: str, values: Any) -> npt.NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def reals(argument: str, values: Any, *, rule: str = "R-12.5") -> npt.NDArray[np.float64]:
-    """Return finite real numbers as float64, or refuse another kind.  Rule R-12.5."""
+def reals(argument: str, values: Any, *, which: str = "", rule: str = "R-12.5") -> npt.NDArray[np.float64]:
+    """Return finite real numbers as float64, or refuse another kind.  which: what a refusal calls them.  Rule R-12.5."""
     array = host_array(argument, values)
     if array.dtype.kind not in "iu" and not is_float(array.dtype):
-        raise RopeError(argument, array.dtype.name, "must be real numbers", rule=rule)
+        raise RopeError(argument, array.dtype.name, f"{which}must be finite real numbers", rule=rule)
     wide = array.astype(np.float64)
     if not np.isfinite(wide).all():
-        raise RopeError(argument, array.dtype.name, "must be finite numbers", rule=rule)
+        raise RopeError(argument, array.dtype.name, f"{which}must be finite real numbers", rule=rule)
     return wide

@@ -9,6 +9,7 @@ from numbers import Rational, Real
 from typing import Any
 
 LONGEST_VALUE = 80  # characters of a value in a refusal
+LONGEST_WORDS = 300  # of another exception
 LONGEST_MESSAGE = 2000
 
 
@@ -63,9 +64,10 @@ def printable(text: str) -> str:
 def told(error: BaseException) -> str:
     """Return an exception as its type and its words, for another's message: its own `__str__` may fail, or never end."""
     try:
-        words = str(error)
+        words = str(error).strip().partition("\n")[0]
     except Exception:
         words = "its message cannot be read"
+    words = words if len(words) <= LONGEST_WORDS else words[: LONGEST_WORDS - 3] + "..."
     return printable(f"{type(error).__name__}: {words}" if words else type(error).__name__)
 
 

@@ -11,7 +11,7 @@ from ropecore.arguments import AxisCount, Count, Natural, checked
 from ropecore.arrays import LARGEST_POSITION as LARGEST_POSITION
 from ropecore.arrays import host_array as host_array
 from ropecore.arrays import integers as integer_positions
-from ropecore.arrays import like
+from ropecore.arrays import kind_name, like, own_array
 from ropecore.errors import RopeError
 from ropecore.lanes import IntArray
 
@@ -32,15 +32,20 @@ Mask = Annotated[Any, mask_of]
 @checked
 def text_positions(ids: Any, n_axes: AxisCount) -> Any:
     """Return ids (..) for a plan with several axes, (n_axes, ..): text has the same position on each.  Rule R-7.6."""
-    return like(ids)(np.repeat(integer_positions("ids", ids)[None], n_axes, axis=0))
+    xp, own = own_array("ids", ids)
+    if xp is np:
+        own = integer_positions("ids", own)
+    elif kind_name(xp, own) != "integer":
+        raise RopeError("ids", str(own.dtype), "positions on an integer axis must be integers", rule="R-12.5")
+    return xp.stack([own] * n_axes)
 
 
 def axes_first(ids: Any) -> Any:
     """Return ids (.., n_axes), as vision towers give them, as (n_axes, ..), as plans with several axes take them.  Rule R-7.3."""
-    positions = host_array("ids", ids)
-    if positions.ndim < 2 or positions.dtype.kind not in "iuf":
+    xp, positions = own_array("ids", ids)
+    if positions.ndim < 2 or kind_name(xp, positions) not in ("integer", "real"):
         raise RopeError("ids", ids, "must be numbers of shape (.., n_axes)", rule="R-7.3")
-    return like(ids)(np.moveaxis(positions, -1, 0))
+    return xp.moveaxis(positions, -1, 0)
 
 
 def packed_positions(cu_seqlens: Any) -> Any:

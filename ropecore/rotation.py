@@ -173,7 +173,7 @@ def split_axes(plan: RotaryPlan, positions: npt.ArrayLike) -> list[npt.NDArray[A
         shape = [column.shape for column in columns]
         raise RopeError("positions", shape, f"must have {plan.n_axes} axes of one shape first", cure, "R-7.3")
     return [
-        reals("positions", column) if real else integers("positions", column)
+        reals("positions", column, which="coordinates on a real axis ") if real else integers("positions", column)
         for column, real in zip(columns, plan.real_axes, strict=True)
     ]
 
