@@ -9,6 +9,7 @@ A kind that belongs to one module, such as the names of its layouts, is declared
 """
 
 import functools
+import inspect
 import os
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -95,6 +96,7 @@ class ListOf:
     shortest: int = 0
     longest: int = LARGEST_LIST
     rule: str = "R-12.7"
+    numbered: bool = True  # a refusal names the entry, as sections[2], and not the list
 
     def __call__(self, argument: str, value: Any) -> tuple[Any, ...]:
         items = value
@@ -105,7 +107,7 @@ class ListOf:
         if not self.shortest <= len(items) <= self.longest:
             reason = f"must have {self.shortest} to {self.longest} entries, and has {len(items)}"
             raise RopeError(argument, value, reason, rule=self.rule)
-        return tuple(self.kind(f"{argument}[{i}]", item) for i, item in enumerate(items))
+        return tuple(self.kind(f"{argument}[{i}]" if self.numbered else argument, item) for i, item in enumerate(items))
 
 
 def flag(argument: str, value: Any) -> bool:
@@ -223,7 +225,7 @@ def kind_of(annotation: Any) -> Check | None:
 
 def checked(function: F) -> F:
     """Return the function with each argument checked whose annotation names a kind; those left out keep their default."""
-    code = function.__code__
+    code = inspect.unwrap(function).__code__
     order = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     kinds = {each: kind_of(function.__annotations__.get(each)) for each in order}
     by_name = {each: kind for each, kind in kinds.items() if kind is not None}

@@ -40,7 +40,7 @@ AXIS_FREQUENCIES = ("shared", "per_axis")
 
 def _order(argument: str, value: Any) -> str | tuple[int, ...]:
     """Return the name of an order, or the axis of each pair."""
-    return choice(argument, value, ORDERS) if isinstance(value, str) else ListOf(Whole(), "axes")(argument, value)
+    return choice(argument, value, ORDERS) if isinstance(value, str) else ListOf(Whole(), "axes", numbered=False)(argument, value)
 
 
 def _inv_freq(argument: str, value: Any) -> tuple[float, ...] | tuple[tuple[float, ...], ...]:
@@ -108,7 +108,7 @@ class RopeConfig:
     axis_order: Annotated[str | tuple[int, ...], _order] = "chunked"
     axis_frequencies: Annotated[str, OneOf(AXIS_FREQUENCIES)] = "shared"
     axis_blocks: Flag = False
-    axis_kinds: Annotated[tuple[str, ...], ListOf(OneOf(KINDS), "kinds")] | None = None
+    axis_kinds: Annotated[tuple[str, ...], ListOf(OneOf(KINDS), "kinds", numbered=False)] | None = None
     direction: Annotated[int, _direction] = 1
     attention_factor: Positive | None = None
     inv_freq: Annotated[tuple[float, ...] | tuple[tuple[float, ...], ...], _inv_freq] | None = None

@@ -54,7 +54,7 @@ class RotaryPlan:
     out_lanes: IntArray | None = None  # None: the lanes read.  A plan's own is never None
     attention_factor: Positive = 1.0
     axes: AxisNames = ("position",)
-    axis_kinds: Annotated[tuple[str, ...], ListOf(OneOf(KINDS), "kinds")] | None = None  # None: all integer
+    axis_kinds: Annotated[tuple[str, ...], ListOf(OneOf(KINDS), "kinds", numbered=False)] | None = None  # None: all integer
     log_magnitude: FloatArray | None = None
     centre: Number = 0.0
 
