@@ -1,12 +1,14 @@
 """JSON that is not trusted: bytes, depth, counts and digits are limited before anything is decoded."""
 
 import json
+import os
 import re
+import stat
 from os import PathLike
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from ropecore.errors import RopeError, printable, told
+from ropecore.arguments import path as checked_path
+from ropecore.errors import RopeError, told
 
 LARGEST_FILE = 1 << 24  # bytes
 DEEPEST = 64  # objects and lists within each other
@@ -43,24 +45,40 @@ def parse_json(
     except _Unusable as error:
         raise RopeError(argument, value, str(error), rule="R-12.6") from None
     except (ValueError, RecursionError) as error:
-        raise RopeError(argument, value, f"is not JSON: {printable(told(error))}", rule="R-12.6") from None
+        raise RopeError(argument, value, f"is not valid JSON: {told(error)}", rule="R-12.6") from None
 
 
 def read_json(
     argument: str, path: str | PathLike[str], *, largest: int = LARGEST_FILE, most_values: int = MOST_VALUES
 ) -> dict[str, Any]:
     """Return the object in a JSON file; no more is read than may be decoded.  See `parse_json`."""
-    try:
-        with Path(path).open("rb") as file:
-            text = file.read(largest + 1)
-    except (OSError, ValueError) as error:
-        raise RopeError(argument, str(path), f"cannot be read: {told(error)}", rule="R-12.6") from error
+    text = read_bytes(argument, path, largest)
     value = parse_json(
         argument, text, source=str(path), largest=largest, most_values=most_values, constants=True
     )  # configurations that Python wrote have Infinity in keys of other things
     if not isinstance(value, dict):
         raise RopeError(argument, str(path), "must hold an object", rule="R-12.6")
     return value
+
+
+def read_bytes(argument: str, path: str | PathLike[str], largest: int) -> bytes:
+    """Return the bytes of a file; one with more than `largest` is refused, and no more is read."""
+    try:
+        with open_file(argument, path) as file:
+            content = file.read(min(os.fstat(file.fileno()).st_size, largest) + 1)
+    except OSError as error:
+        raise RopeError(argument, str(path), f"cannot be read: {error.strerror}", rule="R-12.6") from error
+    if len(content) > largest:
+        raise RopeError(argument, str(path), f"is larger than {largest} bytes", rule="R-12.6")
+    return content
+
+
+def open_file(argument: str, path: str | PathLike[str]) -> BinaryIO:
+    """Open a file to be read; a pipe or a device, which may never end, is refused before it is opened.  May raise OSError."""
+    file = checked_path(argument, path)
+    if not stat.S_ISREG(os.stat(file).st_mode) and not file.is_dir():  # a folder cannot be opened
+        raise RopeError(argument, str(file), "is no file: a pipe or a device may never end", "Write it to a file first.")
+    return open(file, "rb")
 
 
 def _decoded(text: str | bytes, largest: int, most_values: int, constants: bool) -> Any:
@@ -89,7 +107,7 @@ def _check_depth(data: bytes) -> None:
             break
         brackets = fewer
     if brackets:
-        raise _Unusable(f"nests deeper than {DEEPEST} levels, or has a bracket without its other one")
+        raise _Unusable(f"is not valid JSON, or nests deeper than {DEEPEST} levels")
 
 
 def _integer(digits: str) -> int:

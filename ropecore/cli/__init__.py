@@ -24,12 +24,15 @@ from ropecore.cli import source
 from ropecore.config import AXIS_FREQUENCIES, KEYWORDS, RopeConfig
 from ropecore.errors import RopeError
 from ropecore.lanes import PAIRINGS
-from ropecore.read import read_json
+from ropecore.limits import parse_json, read_json
 from ropecore.scaling import RULES, rule_from_dict
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):  # what is printed may hold any character, and a terminal may not
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         status = int(options.main(options))
@@ -271,7 +274,7 @@ def _explain(options: argparse.Namespace) -> int:
     _check_together(options, given)
     if options.source is not None:
         return source.explain_source(options, given)
-    config = RopeConfig.from_dict(given if options.config is None else read_json(options.config, "--config"))
+    config = RopeConfig.from_dict(given if options.config is None else read_json("--config", options.config))
     explanation = explain(config, 8192 if options.context is None else options.context, options.seq_len)
     if options.plot is not None:
         save_plot({"": explanation}, options.plot)
@@ -306,8 +309,8 @@ def _parameter(text: str) -> tuple[str, Any]:
     if not equals:
         raise RopeError("--scaling", text, "parameters are NAME=VALUE", "For example factor=8.")
     try:
-        return name, json.loads(value)
-    except ValueError:
+        return name, parse_json("--scaling", value)
+    except RopeError:
         return name, value
 
 

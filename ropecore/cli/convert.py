@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ropecore.config import RopeConfig
-from ropecore.errors import RopeError
+from ropecore.errors import RopeError, integer, number
 from ropecore.lanes import PAIRINGS
-from ropecore.read import read_configs, read_json
+from ropecore.limits import read_json
+from ropecore.read import read_configs
 from ropecore.weights import FUSED, ROLES
 from ropecore.weights.convert import (
     PAIRING_KEY,
@@ -115,7 +116,7 @@ def _sizes(options: argparse.Namespace, checkpoint: Checkpoint) -> dict[str, Any
     sizes = {name: getattr(options, name) for name in (*names, "lane_offset")}
     path = options.config or _config_beside(Path(options.checkpoint))
     if path is not None and None in (sizes[name] for name in names):
-        said = config_sizes(read_json(path, "--config"))
+        said = config_sizes(read_json("--config", path))
         said |= _check_pairing(path, options, checkpoint, said.get("head_dim"))
         sizes = {name: said.get(name) if size is None else size for name, size in sizes.items()}
     for name in ("head_dim", "n_heads"):
@@ -182,9 +183,7 @@ def _first(config: Mapping[str, Any], *names: str) -> int | None:
     for name in names:
         value = config.get(name)
         if value is not None:
-            if type(value) is not int or value < 1:
-                raise RopeError(f"--config {name}", value, "must be an integer above 0", rule="R-12.3")
-            return value
+            return integer(f"--config {name}", value, at_least=1)
     return None
 
 
@@ -195,14 +194,14 @@ def _partial(config: Mapping[str, Any], head_dim: int | None) -> int | None:
     """
     ropes = [rope for key in ("rope_parameters", "rope_scaling") for rope in _dictionaries(config.get(key))]
     proportional = [rope.get("rope_type") == "proportional" for rope in ropes]
-    found = set()
+    found = []
     for place, whole in [(config, any(proportional)), *zip(ropes, proportional, strict=True)]:
         for name in ("partial_rotary_factor", "rotary_pct", "rotary_emb_fraction"):
             if place.get(name) is not None:
-                found.add(1.0 if whole else place[name])
+                found.append(1.0 if whole else number(f"--config {name}", place[name], above=0, at_most=1))
     if not found or head_dim is None:
         return None
-    if len(found) > 1 or not all(isinstance(share, (int, float)) and 0 < share <= 1 for share in found):
+    if len(set(found)) > 1:
         cure = "Give --rotary-dim."
         raise RopeError(
             "--config", sorted(map(str, found)), "does not say one fraction of the head that rotates", cure, "R-3.4"
