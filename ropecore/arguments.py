@@ -97,6 +97,7 @@ class ListOf:
     longest: int = LARGEST_LIST
     rule: str = "R-12.7"
     numbered: bool = True  # a refusal names the entry, as sections[2], and not the list
+    each_once: bool = False
 
     def __call__(self, argument: str, value: Any) -> tuple[Any, ...]:
         items = value
@@ -107,7 +108,10 @@ class ListOf:
         if not self.shortest <= len(items) <= self.longest:
             reason = f"must have {self.shortest} to {self.longest} entries, and has {len(items)}"
             raise RopeError(argument, value, reason, rule=self.rule)
-        return tuple(self.kind(f"{argument}[{i}]" if self.numbered else argument, item) for i, item in enumerate(items))
+        found = tuple(self.kind(f"{argument}[{i}]" if self.numbered else argument, item) for i, item in enumerate(items))
+        if self.each_once and len(set(found)) != len(found):
+            raise RopeError(argument, found, "names one of them twice", rule=self.rule)
+        return found
 
 
 def flag(argument: str, value: Any) -> bool:
@@ -146,10 +150,7 @@ def names(argument: str, value: Any) -> tuple[str, ...]:
 def axis_names(argument: str, value: Any) -> tuple[str, ...]:
     """Return the names of axes, each once."""
     found = (value,) if isinstance(value, str) else value
-    found = ListOf(name, "names, one an axis", shortest=1, longest=LARGEST_AXES)(argument, found)
-    if len(set(found)) != len(found):
-        raise RopeError(argument, found, "names an axis twice", rule="R-12.7")
-    return found
+    return ListOf(name, "names, one an axis", shortest=1, longest=LARGEST_AXES, each_once=True)(argument, found)
 
 
 def function(argument: str, value: Any) -> Callable[..., Any]:
@@ -246,10 +247,13 @@ def checked(function: F) -> F:
     return call  # type: ignore[return-value]
 
 
-def check_fields(record: Any) -> None:
-    """Check the fields of a frozen dataclass whose annotations name kinds, and set what the checks return."""
+def check_fields(record: Any, called: str = "{}") -> None:
+    """Check the fields of a frozen dataclass whose annotations name kinds, and set what the checks return.
+
+    called: what refusals call a field.
+    """
     for each, kind in _kinds_of_fields(type(record)):
-        object.__setattr__(record, each, kind(each, getattr(record, each)))
+        object.__setattr__(record, each, kind(called.format(each), getattr(record, each)))
 
 
 @lru_cache(maxsize=None)

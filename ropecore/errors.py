@@ -9,7 +9,7 @@ from numbers import Rational, Real
 from typing import Any
 
 LONGEST_VALUE = 80  # characters of a value in a refusal
-LONGEST_WORDS = 300  # of another exception
+LONGEST_WORDS = 1000  # of another exception
 LONGEST_MESSAGE = 2000
 
 

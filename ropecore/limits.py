@@ -110,8 +110,8 @@ def _check_depth(data: bytes) -> None:
         raise _Unusable(f"is not valid JSON, or nests deeper than {DEEPEST} levels")
 
 
-def _integer(digits: str) -> int:
-    return int(_counted(digits))
+def _integer(digits: str) -> int | float:
+    return int(_counted(digits)) if digits != "-0" else -0.0
 
 
 def _float(digits: str) -> float:

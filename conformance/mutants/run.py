@@ -6,18 +6,18 @@ it is this case alone that catches it.  Cases that carry the mutant's flag run f
 
 import importlib.util
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
 from ropecore import RopeError
+from ropecore.arguments import Flag, Function, Names, checked
 
-from ..cases import Case, all_cases, names
+from ..cases import Case, all_cases
 from ..judge import judge
 from . import Right, mutants
 from ..reports.report import environment, suite
-from ..runner import Progress
 from ..target import Target
 
 SCHEMA = "ropecore-mutants/1"
@@ -121,15 +121,16 @@ def _row(result: Caught, full: bool) -> tuple[str, ...]:
     return result.mutant.flag, count, "yes" if result.by_flag else "NO", result.by[0], bug
 
 
+@checked
 def run_mutants(
-    flags: str | Iterable[str] | None = None, full: bool = False, progress: Progress | None = None
+    flags: Names | None = None, full: Flag = False, progress: Function | None = None
 ) -> MutantReport:
     """Run the suite against the mutants of these flags, all unless given; each stops at the first catch unless `full`.
 
     RopeError for a flag that no mutant has, or without ml_dtypes, as several mutants are about bfloat16.
     """
     known = mutants()
-    wanted = names(flags)
+    wanted = flags or ()
     unknown = sorted(set(wanted) - {mutant.flag for mutant in known})
     if unknown:
         raise RopeError("flags", unknown[0], "no mutant has it", "They are M1 to M95.")
