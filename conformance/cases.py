@@ -1,7 +1,7 @@
 """The golden vectors as cases, and their selection."""
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ropecore import RopeError
+from ropecore.arguments import Names, checked
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,8 @@ class Case:
         return inner or self.data.get("calls") or [self.data]
 
 
-def cases(
-    topic: str | Iterable[str] | None = None,
-    ids: str | Iterable[str] | None = None,
-    flags: str | Iterable[str] | None = None,
-) -> list[Case]:
+@checked
+def cases(topic: Names | None = None, ids: Names | None = None, flags: Names | None = None) -> list[Case]:
     """Return the cases of the given topics, ids (globs such as "rotate/*") and flags ("M3"), in the order of the files.
 
     A case is selected if it matches one of each argument that is given.  A name that matches no case is refused, and so
@@ -47,9 +45,9 @@ def cases(
     """
     topics = ", ".join(dict.fromkeys(case.topic for case in all_cases()))
     wanted: list[tuple[str, tuple[str, ...], Callable[[Case, str], bool], str]] = [
-        ("topic", names(topic), lambda case, name: case.topic == name, f"Topics are: {topics}."),
-        ("ids", names(ids), lambda case, name: fnmatchcase(case.id, name), "`ropecore vectors list` shows all ids."),
-        ("flags", names(flags), lambda case, name: name in case.flags, "Flags are M1 to M95."),
+        ("topic", topic or (), lambda case, name: case.topic == name, f"Topics are: {topics}."),
+        ("ids", ids or (), lambda case, name: fnmatchcase(case.id, name), "`ropecore vectors list` shows all ids."),
+        ("flags", flags or (), lambda case, name: name in case.flags, "Flags are M1 to M95."),
     ]
     selected = list(all_cases())
     for argument, given, matches, cure in wanted:
@@ -76,10 +74,3 @@ def read(data: Mapping[str, Any]) -> Case:
     """Return a vector's JSON object as a case."""
     lists = {name: tuple(data[name]) for name in ("rules", "flags", "needs")}
     return Case(id=data["id"], kind=data["kind"], comment=data["comment"], data=MappingProxyType(dict(data)), **lists)
-
-
-def names(given: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Return a name, several, or none, as a tuple."""
-    if given is None:
-        return ()
-    return (given,) if isinstance(given, str) else tuple(given)

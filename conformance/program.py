@@ -10,60 +10,86 @@ import json
 import math
 import os
 import shlex
-import signal
-import subprocess
-import tempfile
-import threading
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import Any
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Any
 
 import numpy as np
 
 from ropecore import RopeError
+from ropecore.arguments import InRange, ListOf, checked
+from ropecore.errors import shown, told
+from ropecore.limits import parse_json
 
 from .arrays import SPECIAL, Array
+from .process import LEAVE as LEAVE
+from .process import QUOTED, Process, ProgramError, quoted
+from .target import Capabilities
 from .verdicts import NotApplicable, Skip
 
 PROTOCOL = "ropecore-command/1"
 TIMEOUT = 10.0  # seconds for each answer
-LEAVE = 2.0  # seconds to end after `stop`, or after closing its output
-LONGEST = 2**26  # bytes of an answer
-QUOTED = 300  # characters of a program's own words in a reason
+LONGEST_TIMEOUT = 86_400.0
+WORDS = 1 << 16  # bytes of an answer beside its numbers
+OF_A_NUMBER = 64  # bytes, with what stands between two
+MOST_DIMENSIONS = 64
+LARGEST_DIMENSION = 1 << 40
 QUESTION = ("plan", "config", "positions", "offset", "tensor_format", "role", "mode", "seq_len")  # of a vector
 ANSWERS = ("y", "skipped", "refused", "errored")
-
-
-class ProgramError(Exception):
-    """A crash, silence, garbage, or an error that the program reports: the case is errored, and not failed."""
 
 
 class Refused(RopeError):
     """The program refuses an argument (rope.md chapter 12)."""
 
 
+def _argv(argument: str, value: Any) -> tuple[str, ...]:
+    """Return a command as the program and its arguments."""
+    try:
+        words = shlex.split(value, posix=os.name == "posix") if isinstance(value, str) else value
+    except ValueError as error:
+        raise RopeError(argument, value, f"is no command: {told(error)}", "Close its quotes.") from error
+    return ListOf(_word, "words", shortest=1, longest=1 << 16)(argument, words)
+
+
+def _word(argument: str, value: Any) -> str:
+    if not isinstance(value, (str, os.PathLike)):
+        raise RopeError(argument, value, "must be text")
+    return os.fspath(value)  # type: ignore[arg-type, return-value]
+
+
+Timeout = Annotated[float, InRange(above=0, at_most=LONGEST_TIMEOUT)]
+
+
 class Program:
     """A program as a target: started once, and again after a crash or an answer that came too late.
 
-    command: the program and its arguments, as in a shell, or as a list.  timeout: seconds for each answer.
+    command: the program and its arguments, as in a shell, or as a list.  timeout: seconds for each answer, a day at most; the
+    clock runs until the answer is read and understood.
     Raises RopeError where it cannot be started, or does not answer `start` as the protocol says.
     """
 
     RopeError = Refused
 
-    def __init__(self, command: str | Sequence[str], timeout: float = TIMEOUT) -> None:
-        self.argv = shlex.split(command, posix=os.name == "posix") if isinstance(command, str) else list(command)
+    @checked
+    def __init__(self, command: Annotated[str | Sequence[str], _argv], timeout: Timeout = TIMEOUT) -> None:
+        self.argv: Sequence[str] = command
         self.timeout = timeout
         self._number = 0
-        self._running: _Running | None = None
-        if not self.argv or not timeout > 0:
-            raise RopeError("command", (command, timeout), "must be a program, and a timeout above 0")
+        self._process: Process | None = None
+        self._ready: dict[str, Any] = {}
         try:
-            self.capabilities = capabilities(self._process().ready)
+            self._running()
+            self.capabilities = capabilities(self._ready)
+            Capabilities.read(self.capabilities)  # refuses now what the suite would refuse later
         except ProgramError as error:
             self._end()
             cure = "It must answer {'command': 'start'} on its standard output: see conformance/examples/README.md."
-            raise RopeError("command", command, f"cannot be used: {error}", cure) from error
+            raise RopeError("command", shlex.join(command), f"cannot be used: {error}", cure) from error
+        except RopeError:
+            self._end()
+            raise
 
     def apply(
         self,
@@ -79,38 +105,59 @@ class Program:
         self._number += 1
         question = {key: case[key] for key in QUESTION}
         vector = str(case.get("id", ""))
-        reply = self._ask(
-            {"command": "run", "id": self._number, "vector": vector, "dtype": case["dtype"], "x": encode(x), **question}
-        )
-        return result(reply, x.dtype)
+        message = {"command": "run", "id": self._number, "vector": vector, "dtype": case["dtype"], "x": encode(x)}
+        return self._ask(message | question, x.dtype, x.size)
 
-    def _ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the answer to a message; a program that gave none is ended, and started again for the next."""
+    def _ask(self, message: Mapping[str, Any], dtype: np.dtype[Any], size: int) -> Array:
+        """Return the array that answers a message, or raise what is said instead; a program that gave no answer is ended.
+
+        size: how many numbers the answer has if it is right: there may be no more.
+        """
         try:
-            reply = self._process().ask(message, self.timeout)
-            if reply.get("id") != message["id"] or isinstance(reply["id"], bool):
-                raise ProgramError(f"it answers id {reply.get('id')!r}, asked was {message['id']}")
-            if sum(key in reply for key in ANSWERS) != 1:
-                raise ProgramError(f"its answer has not one of {', '.join(ANSWERS)}: {_cut(json.dumps(reply))}")
+            process, deadline = self._running(), time.monotonic() + self.timeout
+            reply = self._exchange(process, message, deadline, size)
+            check_answer(reply, message["id"])
+            try:
+                return result(reply, dtype)
+            finally:
+                self._in_time(deadline)
         except ProgramError:
             self._end()
             raise
+
+    def _exchange(self, process: Process, message: Mapping[str, Any], deadline: float, size: int) -> dict[str, Any]:
+        """Return the object that answers a message."""
+        line = json.dumps(message, allow_nan=False).encode() + b"\n"
+        try:
+            answer = process.ask(line, deadline, WORDS + OF_A_NUMBER * size)
+        except ProgramError:
+            self._in_time(deadline)
+            raise
+        reply = parse(answer, WORDS + size)
+        self._in_time(deadline)
         return reply
 
-    def _process(self) -> "_Running":
-        if self._running is None:
-            self._running = _Running(self.argv, self.timeout)
-        return self._running
+    def _in_time(self, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            raise ProgramError(f"no answer within {self.timeout:g} s")
+
+    def _running(self) -> Process:
+        """Return the process, which has answered `start`."""
+        if self._process is None:
+            self._process = Process(self.argv)
+            deadline = time.monotonic() + self.timeout
+            self._ready = self._exchange(self._process, {"command": "start", "protocol": PROTOCOL}, deadline, 0)
+        return self._process
 
     def _end(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            running.kill()
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
 
     def close(self) -> None:
         """Ask the program to stop, and end it if it does not."""
-        if self._running is not None:
-            self._running.stop()
+        if self._process is not None:
+            self._process.stop(b'{"command": "stop"}\n')
         self._end()
 
     def __enter__(self) -> "Program":
@@ -118,97 +165,6 @@ class Program:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _Running:
-    """One process of the program, which has answered `start` with `ready`."""
-
-    def __init__(self, argv: Sequence[str], timeout: float) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (a pipe would fill up: nobody reads it)
-        self._late = False
-        pipe = subprocess.PIPE
-        try:
-            self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=self._errors, start_new_session=True)
-        except OSError as error:
-            self._errors.close()
-            raise ProgramError(str(error)) from error
-        try:
-            self.ready = self.ask({"command": "start", "protocol": PROTOCOL}, timeout)
-        except ProgramError:
-            self.kill()
-            raise
-
-    def ask(self, message: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-        """Return the answer to a message.  The timer ends the process, so that neither writing nor reading can hang."""
-        timer = threading.Timer(timeout, self._too_late)
-        timer.daemon = True
-        timer.start()
-        answer = b""
-        try:
-            self._send(message)
-            answer = self._output.readline(LONGEST)
-        except OSError:
-            pass  # it has ended: there is no answer
-        finally:
-            timer.cancel()
-        if self._late:
-            raise ProgramError(f"no answer within {timeout:g} s")
-        if not answer.endswith(b"\n"):
-            raise ProgramError(
-                f"{_cut(answer.decode(errors='replace'))!r} is no line" if answer else self._last_words()
-            )
-        return parse(answer)
-
-    @property
-    def _output(self) -> Any:
-        return self._process.stdout
-
-    def _send(self, message: Mapping[str, Any]) -> None:
-        stdin: Any = self._process.stdin
-        stdin.write(json.dumps(message, allow_nan=False).encode() + b"\n")
-        stdin.flush()
-
-    def _too_late(self) -> None:
-        self._late = True
-        self._signal()
-
-    def _signal(self) -> None:
-        """End the process and its children, which may hold its output open; before `wait`, while its number is its own."""
-        if self._process.returncode is not None:
-            return
-        with suppress(OSError):
-            if hasattr(os, "killpg"):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            else:
-                self._process.kill()
-
-    def _last_words(self) -> str:
-        """Return how a process that has no more to say has ended."""
-        try:
-            status = self._process.wait(LEAVE)
-        except subprocess.TimeoutExpired:
-            how = "it closed its output"
-        else:
-            how = f"it was ended by {_signal_name(-status)}" if status < 0 else f"it ended with status {status}"
-        size = self._errors.seek(0, os.SEEK_END)
-        self._errors.seek(max(0, size - 4 * QUOTED))
-        words = self._errors.read().decode(errors="replace").strip()
-        return f"{how}, saying {words[-QUOTED:]!r}" if words else how
-
-    def stop(self) -> None:
-        """Say `stop`, and wait a little."""
-        with suppress(OSError, subprocess.TimeoutExpired):
-            self._send({"command": "stop"})
-            self._process.wait(LEAVE)
-
-    def kill(self) -> None:
-        """End the process and release its files."""
-        self._signal()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            if stream is not None:
-                with suppress(OSError):  # what was not written cannot be
-                    stream.close()
 
 
 def capabilities(ready: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,7 +178,48 @@ def capabilities(ready: Mapping[str, Any]) -> dict[str, Any]:
     declared = ready.get("capabilities", {})
     if not isinstance(declared, dict):
         raise ProgramError("its capabilities are no object")
-    return {**declared, **about}
+    found = {**declared, **about}
+    Capabilities.read(found)
+    _check_schema("started", ready)
+    return found
+
+
+def check_answer(reply: Mapping[str, Any], number: int) -> None:
+    """Refuse what is no answer to the question of that number."""
+    if type(reply.get("id")) is not int or reply["id"] != number:
+        raise ProgramError(f"it answers id {_cut(repr(reply.get('id')))}, asked was {number}")
+    if sum(key in reply for key in ANSWERS) != 1:
+        raise ProgramError(f"its answer has not one of {', '.join(ANSWERS)}: {_cut(json.dumps(reply))}")
+    for key in ("skipped", "link", "refused", "errored"):
+        if not isinstance(reply.get(key, ""), str):
+            raise ProgramError(f"its {key} is no text: {_cut(repr(reply[key]))}")
+    y = reply.get("y")
+    if isinstance(y, dict) and isinstance(y.get("data"), list):
+        reply = {**reply, "y": {**y, "data": []}}  # `decode_answer` looks at the numbers, faster
+    _check_schema("answer", reply)
+
+
+def _check_schema(kind: str, line: Mapping[str, Any]) -> None:
+    """Refuse a line that protocol.schema.json has something against, where jsonschema is installed (the extra `schema`)."""
+    validator = _validator(kind)
+    if validator is not None:
+        from jsonschema.exceptions import best_match
+
+        problem = best_match(validator.iter_errors(line))
+        if problem is not None:
+            place = "".join(f"[{step!r}]" for step in problem.absolute_path)
+            raise ProgramError(f"its line is not as the protocol's schema says: {kind}{place}: {_cut(problem.message)}")
+
+
+@cache
+def _validator(kind: str) -> Any:
+    """Return the validator of one kind of line, or None without jsonschema."""
+    try:
+        from jsonschema import Draft202012Validator
+    except ImportError:
+        return None
+    schema = json.loads(files("ropecore.conformance").joinpath("protocol.schema.json").read_bytes())
+    return Draft202012Validator({"$ref": f"#/$defs/{kind}", "$defs": schema["$defs"]})
 
 
 def encode(x: Array) -> dict[str, Any]:
@@ -254,40 +251,33 @@ def decode_answer(source: Any) -> Array:
     if not isinstance(source, dict) or not {"shape", "data"} <= set(source):
         raise ProgramError("its y is no object with shape and data")
     shape, data = source["shape"], source["data"]
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
-        raise ProgramError(f"its y has the shape {_cut(repr(shape))}")
+    if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS or not all(map(_is_size, shape)):
+        raise ProgramError(f"its y has the shape {_cut(shown(shape))}")
     if not isinstance(data, list) or len(data) != math.prod(shape):
         raise ProgramError(f"its y has not the {math.prod(shape)} numbers of its shape")
     for value in data:
-        if type(value) not in (int, float) and value not in SPECIAL:
-            raise ProgramError(f"its y holds {_cut(repr(value))}, which is no number")
+        if type(value) not in (int, float) and not (isinstance(value, str) and value in SPECIAL):
+            raise ProgramError(f"its y holds {_cut(shown(value))}, which is no number")
     try:
         return np.array([float(value) for value in data], np.float64).reshape(shape)
     except OverflowError as error:
         raise ProgramError("its y holds an integer beyond float64") from error
 
 
-def parse(line: bytes) -> dict[str, Any]:
+def _is_size(size: Any) -> bool:
+    return type(size) is int and 0 <= size <= LARGEST_DIMENSION
+
+
+def parse(line: bytes, most_values: int = 1 << 20) -> dict[str, Any]:
     """Return a line as a JSON object; "-0", as C prints it, keeps its sign."""
     try:
-        value = json.loads(line, parse_int=lambda text: -0.0 if text == "-0" else int(text), parse_constant=_constant)
-    except (ValueError, RecursionError) as error:
-        raise ProgramError(f"{_cut(line.decode(errors='replace'))!r} is no JSON object") from error
+        value = parse_json("answer", line, largest=len(line), most_values=most_values)
+    except RopeError as error:
+        raise ProgramError(f"{quoted(line)} is no JSON object: {error.reason}") from error
     if not isinstance(value, dict):
-        raise ProgramError(f"{_cut(line.decode(errors='replace'))!r} is no JSON object")
+        raise ProgramError(f"{quoted(line)} is no JSON object")
     return value
-
-
-def _constant(text: str) -> float:
-    raise ValueError(f"{text} is no JSON")
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= QUOTED else text[:QUOTED] + ".."
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

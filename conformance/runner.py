@@ -1,15 +1,17 @@
 """Running a selection of cases against a target."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ropecore import RopeError
+from ropecore.arguments import Flag, Function, Names, checked
+from ropecore.errors import told
 
 from .arrays import decode_floats
-from .cases import Case, all_cases, cases, names
+from .cases import Case, all_cases, cases
 from .judge import concerns, judge, left_out, question
 from .judge.question import Call
 from .judge.reach import reach
@@ -23,13 +25,14 @@ AGAIN = 8  # cases that are judged again when all have run
 Progress = Callable[[int, int, Case], None]  # done, of, and the case that is next
 
 
+@checked
 def run(
     target: Any,
-    topic: str | Iterable[str] | None = None,
-    ids: str | Iterable[str] | None = None,
-    flags: str | Iterable[str] | None = None,
-    variants: bool = True,
-    progress: Progress | None = None,
+    topic: Names | None = None,
+    ids: Names | None = None,
+    flags: Names | None = None,
+    variants: Flag = True,
+    progress: Function | None = None,
 ) -> Report:
     """Judge a target, and its variants, by the selected cases.  What a variant lacks is not counted.
 
@@ -37,7 +40,7 @@ def run(
     Raises RopeError if the selection is empty or the object is no target.
     """
     target = as_target(target)
-    wanted = {"topic": names(topic), "ids": names(ids), "flags": names(flags)}
+    wanted = {"topic": topic or (), "ids": ids or (), "flags": flags or ()}
     selected = cases(**wanted)
     modes = target.variants if variants else {}
     selection = Selection(
@@ -127,7 +130,7 @@ def _problem(call: Call, target: Target) -> str:
     except (Skip, NotApplicable):
         return ""  # it answers
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return told(error)
     if y.shape != call.x.shape:
         return f"shape {y.shape} for an input of shape {call.x.shape}"
     return "" if finite else "NaN or infinity from finite numbers"

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from ropecore import RopeError
+from ropecore.arguments import Flag, ListOf, Name, OneOf, Text, check_fields, checked, mapping, name, text
+from ropecore.errors import known_keys, told
 from ropecore.precision import numpy_dtype
 
 from .arrays import DTYPES, Array
@@ -34,12 +36,22 @@ FEATURES = (
     "large_positions",
 )  # the words of a case's `needs`
 NAMED = ("case", "inverse", "transpose")  # beyond the backends' apply, to which a wrapper hands its **options on
-CHOICES = {
-    "angle": ("exact", "float32"),
-    "table": ("float32", "float64", "input"),
-    "compute": ("float32", "input"),
-}
 NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+def _features(argument: str, value: Any) -> frozenset[str]:
+    """Return the words of a list or a set."""
+    words = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
+    found = ListOf(text, "words", longest=len(FEATURES), each_once=True)(argument, words)
+    unknown = sorted(set(found) - set(FEATURES))
+    if unknown:
+        raise RopeError(argument, unknown, f"are none of {', '.join(FEATURES)}")
+    return frozenset(found)
+
+
+def _reasons(argument: str, value: Any) -> dict[str, str]:
+    """Return a reason for each beginning of an id."""
+    return {text(argument, key): name(f"{argument}[{key!r}]", why) for key, why in mapping(argument, value).items()}
 
 
 @dataclass(frozen=True)
@@ -51,42 +63,30 @@ class Capabilities:
     not_applicable: a reason for each topic, or beginning of an id, that is left out.
     """
 
-    name: str = ""
-    version: str = ""
-    language: str = "python"
-    dtypes: tuple[str, ...] = ("float32",)
-    angle: str = "float32"
-    table: str = "float32"
-    compute: str = "float32"
-    features: frozenset[str] | None = None
-    reads_config: bool = False
-    own_frequencies: bool = False
-    not_applicable: Mapping[str, str] = field(default_factory=dict)
+    name: Text = ""
+    version: Text = ""
+    language: Text = "python"
+    dtypes: Annotated[
+        tuple[str, ...], ListOf(OneOf(DTYPES), "dtypes", shortest=1, longest=len(DTYPES), each_once=True)
+    ] = ("float32",)
+    angle: Annotated[str, OneOf(("exact", "float32"))] = "float32"
+    table: Annotated[str, OneOf(("float32", "float64", "input"))] = "float32"
+    compute: Annotated[str, OneOf(("float32", "input"))] = "float32"
+    features: Annotated[frozenset[str], _features] | None = None
+    reads_config: Flag = False
+    own_frequencies: Flag = False
+    not_applicable: Annotated[Mapping[str, str], _reasons] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise RopeError(f"capabilities[{name!r}]", getattr(self, name), f"must be one of {', '.join(choices)}")
-        if not self.dtypes or not set(self.dtypes) <= set(DTYPES):
-            raise RopeError("capabilities['dtypes']", self.dtypes, f"must be some of {', '.join(DTYPES)}")
+        check_fields(self, "capabilities['{}']")
         for dtype in self.dtypes:
             numpy_dtype(dtype)  # refuses one that could not be judged
-        unknown = sorted((self.features or frozenset()) - set(FEATURES))
-        if unknown:
-            raise RopeError("capabilities['features']", unknown, f"are none of {', '.join(FEATURES)}")
 
     @classmethod
     def read(cls, declared: Mapping[str, Any]) -> "Capabilities":
         """Return a target's mapping as Capabilities; unknown keys are refused."""
-        known = [each.name for each in fields(cls)]
-        unknown = sorted(set(declared) - set(known))
-        if unknown:
-            raise RopeError("capabilities", unknown, "unknown keys", f"Known are: {', '.join(known)}.")
-        values = dict(declared)
-        if "dtypes" in values:
-            values["dtypes"] = tuple(values["dtypes"])
-        if values.get("features") is not None:
-            values["features"] = frozenset(values["features"])
+        values = mapping("capabilities", declared)
+        known_keys("capabilities", values, [each.name for each in fields(cls)])
         return cls(**values)
 
     @property
@@ -131,7 +131,7 @@ class Target:
     @property
     def variants(self) -> dict[str, "Target"]:
         """Return the same backend in its other modes, by name."""
-        declared: Mapping[str, Any] = getattr(self.subject, "variants", {})
+        declared = mapping("variants", getattr(self.subject, "variants", {}))
         return {name: Target(subject, f"{self.name}[{name}]", self) for name, subject in declared.items()}
 
     def has(self, name: str) -> bool:
@@ -200,7 +200,8 @@ def as_target(given: Any) -> Target:
     return given if isinstance(given, Target) else Target(given)
 
 
-def load_target(name: str) -> Target:
+@checked
+def load_target(name: Name) -> Target:
     """Return the target of a backend's name ("numpy"), or of `package.module` or `package.module:object`."""
     if name in backends():
         return Target(_backend(name), name)
@@ -224,7 +225,7 @@ def _imported(name: str, module: str) -> Any:
     try:
         return importlib.import_module(module)
     except (Exception, SystemExit) as error:  # the module's own code runs here, and may raise anything
-        why = f"cannot be imported ({type(error).__name__}: {error})"
+        why = f"cannot be imported ({told(error)})"
         raise RopeError("target", name, why, _cure()) from error
 
 

@@ -3,16 +3,16 @@
 Each is a plain function; a model multiplies by its value beside the rotation.  None of them is part of a plan.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ropecore.arguments import Count, NotNegative, Number, Positive, Whole, checked
+from ropecore.arrays import integers, like
 from ropecore.config import RopeConfig
-from ropecore.errors import RopeError, integer, number
+from ropecore.errors import RopeError
 from ropecore.exact import sixty_digits
-from ropecore.plan import FloatArray
-from ropecore.positions import integer_positions
 from ropecore.scaling import yarn_temperature
 
 
@@ -34,52 +34,54 @@ def attention_rules(config: RopeConfig) -> list[str]:
     return rules
 
 
-def yarn_softmax_scale(factor: float, mscale_all_dim: float) -> float:
+@checked
+def yarn_softmax_scale(factor: Positive, mscale_all_dim: NotNegative) -> float:
     """Return what YaRN as DeepSeek has it multiplies the softmax scale 1 / sqrt(D) by.
 
     ms(s, m)^2 with ms(s, m) = 1 if s <= 1, else 0.1 m ln(s) + 1; s = factor, m = mscale_all_dim.  0, or no such key, gives 1.
     It acts on scores beside the attention factor A of the plan, which acts on cos and sin: with mscale = mscale_all_dim A is 1.
     Rule R-9.8; DeepSeek-V2's and V3's modeling files, `yarn_apply_mscale` of transformers.
     """
-    s, m = number("factor", factor, above=0), number("mscale_all_dim", mscale_all_dim, at_least=0)
     with sixty_digits():
-        return float(yarn_temperature(s, m) ** 2)
+        scale = float(yarn_temperature(factor, mscale_all_dim) ** 2)
+    if not np.isfinite(scale):
+        raise RopeError("mscale_all_dim", mscale_all_dim, "makes a scale beyond every number", rule="R-9.8")
+    return scale
 
 
-def llama4_query_scale(positions: npt.ArrayLike, attn_scale: float = 0.1, floor_scale: int = 8192) -> FloatArray:
-    """Return what Llama 4 multiplies queries by, in layers without RoPE, float64 of the shape of positions.
+@checked
+def llama4_query_scale(positions: Any, attn_scale: Number = 0.1, floor_scale: Count = 8192) -> Any:
+    """Return what Llama 4 multiplies queries by, in layers without RoPE, float64 of the shape of positions, in their library.
 
     1 + attn_scale ln(1 + floor((p + 1) / floor_scale)), p = 0, 1, ..  Rule R-9.7; arXiv:2501.19399, `attn_temperature_tuning` in transformers.
     (Programs compute it in float32, where p + 1 is rounded above 2^24.)
     """
-    steps = (_forward("positions", positions) + 1) // integer("floor_scale", floor_scale, at_least=1)
-    return 1 + number("attn_scale", attn_scale) * np.log1p(steps)
+    return like(positions)(1 + attn_scale * np.log1p((_forward(positions) + 1) // floor_scale))
 
 
-def ministral_query_scale(positions: npt.ArrayLike, original_max_position: int, beta: float) -> FloatArray:
+@checked
+def ministral_query_scale(positions: Any, original_max_position: Count, beta: Number) -> Any:
     """Return what Ministral 3 and Mistral 4 multiply queries by, in every layer after the rotation, float64 of the shape of positions.
 
     1 + beta ln(1 + floor(p / original_max_position)): Llama 4's rule without the 1 that is added to p.  beta is `llama_4_scaling_beta`
     of `rope_parameters`.  Rule R-9.7; `get_llama_4_attn_scale` in transformers.
     """
-    length = integer("original_max_position", original_max_position, at_least=1)
-    return 1 + number("beta", beta) * np.log1p(_forward("positions", positions) // length)
+    return like(positions)(1 + beta * np.log1p(_forward(positions) // original_max_position))
 
 
-def log_n_query_scale(positions: npt.ArrayLike, training_length: int) -> FloatArray:
+@checked
+def log_n_query_scale(positions: Any, training_length: Annotated[int, Whole(at_least=2)]) -> Any:
     """Return the log-n factor of queries, float64 of the shape of positions: 1 up to the training length, then slowly more.
 
     max(1, ln(p + 1) / ln(training_length)), as p + 1 keys are attended to.  Rule R-9.7; Su Jianlin 2021, kexue.fm/archives/8823; `use_logn_attn` of
     Qwen 1 and the ReRoPE of YaRN's repository.
     """
-    length = integer("training_length", training_length, at_least=2)
-    factors: FloatArray = np.maximum(1.0, np.log1p(_forward("positions", positions)) / np.log(length))
-    return factors
+    return like(positions)(np.maximum(1.0, np.log1p(_forward(positions)) / np.log(training_length)))
 
 
-def _forward(argument: str, positions: npt.ArrayLike) -> npt.NDArray[np.int64]:
+def _forward(positions: Any) -> npt.NDArray[np.int64]:
     """Return integer positions that count tokens from 0, or refuse others."""
-    p = integer_positions(argument, positions)
+    p = integers("positions", positions)
     if p.size and p.min() < 0:
-        raise RopeError(argument, int(p.min()), "must count tokens from 0, as its logarithm is taken", rule="R-12.5")
+        raise RopeError("positions", int(p.min()), "must count tokens from 0, as its logarithm is taken", rule="R-12.5")
     return p

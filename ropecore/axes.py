@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ropecore.errors import RopeError, choice, integer
+from ropecore.errors import RopeError, choice
 
 ORDERS = ("chunked", "interleaved", "alternating")
 KINDS = ("integer", "real")
@@ -33,12 +33,3 @@ def _alternate(sections: Sequence[int]) -> list[int]:
     """Deal pairs to the axes in turn, passing over those that have enough (R-6.3)."""
     dealt = [(turn, a) for a, size in enumerate(sections) for turn in range(size)]
     return [a for _, a in sorted(dealt)]
-
-
-def check_sections(sections: Sequence[object], n_pairs: int) -> tuple[int, ...]:
-    """Return the sections as integers that add up to the number of pairs, or refuse them.  Rule R-12.7."""
-    sizes = tuple(integer(f"sections[{a}]", size, rule="R-12.7") for a, size in enumerate(sections))
-    if sum(sizes) != n_pairs:
-        cure = "Sections count pairs." if sum(sizes) == 2 * n_pairs else ""
-        raise RopeError("sections", sizes, f"must add up to the number of pairs, {n_pairs}", cure, "R-12.7")
-    return sizes

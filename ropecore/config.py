@@ -1,21 +1,36 @@
 """RopeConfig: what a model says about its RoPE, from which the plan follows (rope.md chapters 3 to 6)."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 
-from ropecore.axes import KINDS, axis_of_pairs, check_sections
-from ropecore.errors import RopeError, choice, integer, known_keys, number
+from ropecore.arguments import (
+    AxisNames,
+    Count,
+    Flag,
+    HeadDim,
+    Instance,
+    ListOf,
+    OneOf,
+    Positive,
+    Whole,
+    check_fields,
+    checked,
+    mapping,
+)
+from ropecore.arrays import reals
+from ropecore.axes import KINDS, ORDERS, axis_of_pairs
+from ropecore.errors import RopeError, choice, integer, known_keys
 from ropecore.exact import sixty_digits
 from ropecore.frequencies import Spectrum
-from ropecore.lanes import PAIRINGS, IntArray, block_lanes, pair_lanes
-from ropecore.plan import LARGEST_FREQUENCY, LARGEST_HEAD_DIM, FloatArray, RotaryPlan
-from ropecore.scaling import LongRoPE, Scaled, ScalingRule, Unscaled, check_lists, numbers, rule_from_dict, rule_to_dict
+from ropecore.lanes import IntArray, Pairing, block_lanes, pair_lanes
+from ropecore.plan import LARGEST_FREQUENCY, FloatArray, RotaryPlan, periods
+from ropecore.scaling import LongRoPE, Scaled, ScalingRule, Unscaled, check_lists, rule_from_dict, rule_to_dict
 
 if TYPE_CHECKING:
     from ropecore.report import Report
@@ -23,8 +38,37 @@ if TYPE_CHECKING:
 AXIS_FREQUENCIES = ("shared", "per_axis")
 
 
+def _order(argument: str, value: Any) -> str | tuple[int, ...]:
+    """Return the name of an order, or the axis of each pair."""
+    return (
+        choice(argument, value, ORDERS)
+        if isinstance(value, str)
+        else ListOf(Whole(), "axes", numbered=False)(argument, value)
+    )
+
+
+def _inv_freq(argument: str, value: Any) -> tuple[float, ...] | tuple[tuple[float, ...], ...]:
+    """Return one frequency a pair, or a matrix (pairs, axes), as tuples, so that a configuration can be hashed."""
+    array = reals(argument, value, rule="R-12.7")
+    if array.ndim not in (1, 2) or not array.size:
+        raise RopeError(argument, array.shape, "must be (pairs) or (pairs, axes)", rule="R-12.7")
+    if np.abs(array).max() > LARGEST_FREQUENCY:
+        raise RopeError(argument, value, "must be at most 2^30 radians per position", rule="R-2.6")
+    rows = array.tolist()
+    return tuple(map(tuple, rows)) if array.ndim == 2 else tuple(rows)
+
+
+def _direction(argument: str, value: Any) -> int:
+    if integer(argument, value, at_least=-1, at_most=1, rule="R-3.6") == 0:
+        raise RopeError(argument, value, "must be 1 or -1", rule="R-3.6")
+    return int(value)
+
+
+_RULE = Instance(ScalingRule, "a scaling rule", lambda value: "For example ropecore.Linear(2.0).")
+
+
 class Rows(NamedTuple):
-    """The rows of a plan in the order of pairs j, before the canonical form drops and sorts any."""
+    """The rows of a plan in the order of pairs j, before the canonical form drops and sorts any: pairs that stand still too."""
 
     lanes: IntArray  # (n_pairs, 2)
     out_lanes: IntArray  # (n_pairs, 2)
@@ -32,6 +76,11 @@ class Rows(NamedTuple):
     attention_factor: float
     log_magnitude: FloatArray | None  # (n_pairs,)
     centre: float
+
+    @property
+    def periods(self) -> FloatArray:
+        """1 / F as `RotaryPlan.periods` has it, of every pair: infinite where it stands still (R-8.2)."""
+        return periods(self.frequencies)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,47 +99,44 @@ class RopeConfig:
     RopeError names the argument that is wrong (chapter 12).
     """
 
-    head_dim: int
-    pairing: str = ""  # stands for none given: refused with the choices, as there is no default
-    base: float | None = None
-    rotary_dim: int | None = None
-    scaling: ScalingRule | None = None
-    frequency_dim: int | None = None
-    lane_offset: int = 0
-    out_pairing: str | None = None
-    sections: tuple[int, ...] | None = None
-    axes: tuple[str, ...] | None = None
-    axis_order: str | tuple[int, ...] = "chunked"
-    axis_frequencies: str = "shared"
-    axis_blocks: bool = False
-    axis_kinds: tuple[str, ...] | None = None
-    direction: int = 1
-    attention_factor: float | None = None
-    inv_freq: tuple[float, ...] | tuple[tuple[float, ...], ...] | None = None
+    head_dim: HeadDim
+    pairing: Pairing = None  # type: ignore[assignment]  # refused with the choices: there is no default
+    base: Positive | None = None
+    rotary_dim: Annotated[int, Whole(at_least=2, rule="R-12.1")] | None = None
+    scaling: Annotated[ScalingRule, _RULE] | None = None
+    frequency_dim: Count | None = None
+    lane_offset: Annotated[int, Whole(rule="R-12.1")] = 0
+    out_pairing: Pairing | None = None
+    sections: Annotated[tuple[int, ...], ListOf(Whole(rule="R-12.7"), "sizes")] | None = None
+    axes: AxisNames | None = None
+    axis_order: Annotated[str | tuple[int, ...], _order] = "chunked"
+    axis_frequencies: Annotated[str, OneOf(AXIS_FREQUENCIES)] = "shared"
+    axis_blocks: Flag = False
+    axis_kinds: Annotated[tuple[str, ...], ListOf(OneOf(KINDS), "kinds", numbered=False)] | None = None
+    direction: Annotated[int, _direction] = 1
+    attention_factor: Positive | None = None
+    inv_freq: Annotated[tuple[float, ...] | tuple[tuple[float, ...], ...], _inv_freq] | None = None
     report: "Report | None" = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._set(head_dim=integer("head_dim", self.head_dim, at_least=2, at_most=LARGEST_HEAD_DIM))
+        check_fields(self)
         self._check_lanes()
         self._check_frequencies()
         self._check_axes()
-        if isinstance(self.direction, bool) or self.direction not in (1, -1):
-            raise RopeError("direction", self.direction, "must be 1 or -1", rule="R-3.6")
 
-    def rows(self, seq_len: int | None = None) -> Rows:
+    @checked
+    def rows(self, seq_len: Count | None = None) -> Rows:
         """Return lanes and frequencies in the order of pairs j; seq_len is n of the length-dependent rules (R-5.4)."""
-        if seq_len is not None:
-            seq_len = integer("seq_len", seq_len, at_least=1)
         return _rows(self, seq_len)
 
-    def plan(self, seq_len: int | None = None) -> RotaryPlan:
+    @checked
+    def plan(self, seq_len: Count | None = None) -> RotaryPlan:
         """Return the normal form; seq_len is needed by length-dependent rules under policy "per_call" (R-5.4)."""
-        if seq_len is not None:
-            seq_len = integer("seq_len", seq_len, at_least=1)
         return _plan(self, seq_len)
 
     def replace(self, **changes: Any) -> "RopeConfig":
         """Return the configuration with these keywords changed."""
+        known_keys("replace", changes, [each.name for each in dataclasses.fields(self)])
         return dataclasses.replace(self, **({"report": None} | changes))
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,14 +151,12 @@ class RopeConfig:
         return given
 
     @staticmethod
-    def from_dict(mapping: Mapping[str, Any]) -> "RopeConfig":
+    def from_dict(given: Mapping[str, Any]) -> "RopeConfig":
         """Return the configuration of an object with these keywords; unknown keys are refused (R-12.6)."""
-        if not isinstance(mapping, Mapping):
-            raise RopeError("config", mapping, "must be an object", rule="R-12.6")
-        known_keys("config", mapping, [keyword.name for keyword in KEYWORDS])
-        if "head_dim" not in mapping:
+        keywords = dict(mapping("config", given))
+        known_keys("config", keywords, [keyword.name for keyword in KEYWORDS])
+        if "head_dim" not in keywords:
             raise RopeError("head_dim", None, "must be given", rule="R-12.6")
-        keywords = dict(mapping)
         if isinstance(keywords.get("scaling"), Mapping):
             keywords["scaling"] = rule_from_dict(keywords["scaling"])
         return RopeConfig(**keywords)
@@ -128,44 +172,29 @@ class RopeConfig:
             object.__setattr__(self, name, value)
 
     def _check_lanes(self) -> None:
-        choice("pairing", self.pairing or None, PAIRINGS)
-        if self.out_pairing is not None:
-            choice("out_pairing", self.out_pairing, PAIRINGS)
-        offset = integer("lane_offset", self.lane_offset, at_most=self.head_dim - 2, rule="R-12.1")
-        room = self.head_dim - offset
-        rotary_dim = integer(
-            "rotary_dim", room if self.rotary_dim is None else self.rotary_dim, at_least=2, rule="R-12.1"
-        )
+        room = self.head_dim - self.lane_offset
+        if room < 2:
+            raise RopeError("lane_offset", self.lane_offset, f"must be from 0 to {self.head_dim - 2}", rule="R-12.1")
+        rotary_dim = room if self.rotary_dim is None else self.rotary_dim
         if rotary_dim > room:
             raise RopeError("rotary_dim", rotary_dim, f"is above head_dim - lane_offset = {room}", rule="R-12.1")
         if rotary_dim % 2:
             cure = f"Did you mean {rotary_dim - 1}?"
             name = "head_dim" if self.rotary_dim is None else "rotary_dim"
             raise RopeError(name, rotary_dim, "pairs need an even number of lanes (rotary_dim)", cure, "R-12.1")
-        self._set(lane_offset=offset, rotary_dim=rotary_dim)
+        self._set(rotary_dim=rotary_dim)
 
     def _check_frequencies(self) -> None:
-        if self.scaling is not None and not isinstance(self.scaling, ScalingRule):
-            raise RopeError(
-                "scaling", self.scaling, "must be a scaling rule", "For example ropecore.Linear(2.0).", "R-12.6"
-            )
         if self.scaling is not None:
             check_lists(self.scaling, self.n_pairs)
-        if self.base is not None:
-            self._set(base=number("base", self.base, above=0))
-        elif self.inv_freq is None:
+        if self.base is None and self.inv_freq is None:
             raise RopeError("base", None, "must be given", "It is rope_theta in many configurations.", "R-4.1")
-        if self.frequency_dim is not None:
-            self._set(frequency_dim=integer("frequency_dim", self.frequency_dim, at_least=1))
-        if self.attention_factor is not None:
-            self._set(attention_factor=number("attention_factor", self.attention_factor, above=0))
-            if hasattr(self.scaling, "attention_factor"):
-                cure = "Give it to the rule."
-                raise RopeError(
-                    "attention_factor", self.attention_factor, "the scaling rule has its own", cure, "R-5.13"
-                )
-        if self.inv_freq is not None:
-            self._set(inv_freq=_inv_freq(self.inv_freq, self.n_pairs))
+        if self.attention_factor is not None and hasattr(self.scaling, "attention_factor"):
+            cure = "Give it to the rule."
+            raise RopeError("attention_factor", self.attention_factor, "the scaling rule has its own", cure, "R-5.13")
+        if self.inv_freq is not None and len(self.inv_freq) != self.n_pairs:
+            reason = f"must have one entry a pair, {self.n_pairs}"
+            raise RopeError("inv_freq", len(self.inv_freq), reason, rule="R-12.7")
 
     def _check_axes(self) -> None:
         mixed = self.inv_freq is not None and isinstance(self.inv_freq[0], tuple)
@@ -175,12 +204,12 @@ class RopeConfig:
                 raise RopeError("axes", None, "must name each axis", "For example axes=('h', 'w').", "R-12.7")
             self._set(axes=("position",))
         assert self.axes is not None
-        self._set(axes=(self.axes,) if isinstance(self.axes, str) else tuple(self.axes))
-        if self.axis_kinds is not None:
-            self._set(axis_kinds=tuple(choice("axis_kinds", kind, KINDS) for kind in self.axis_kinds))
-        choice("axis_frequencies", self.axis_frequencies, AXIS_FREQUENCIES)
-        if not isinstance(self.axis_order, str):
-            self._set(axis_order=tuple(integer("axis_order", a, at_most=len(self.axes) - 1) for a in self.axis_order))
+        if self.axis_kinds is not None and len(self.axis_kinds) != len(self.axes):
+            reason = f"must have one entry an axis, {len(self.axes)}"
+            raise RopeError("axis_kinds", self.axis_kinds, reason, rule="R-12.7")
+        if not isinstance(self.axis_order, str) and max(self.axis_order, default=0) >= len(self.axes):
+            reason = f"must hold axes from 0 to {len(self.axes) - 1}"
+            raise RopeError("axis_order", self.axis_order, reason, rule="R-12.3")
         if self.sections is not None:
             self._check_sections(mixed)
         elif len(self.axes) > 1 and not mixed:
@@ -197,7 +226,10 @@ class RopeConfig:
     def _check_sections(self, mixed: bool) -> None:
         assert self.sections is not None
         assert self.axes is not None
-        self._set(sections=check_sections(self.sections, self.n_pairs))
+        if sum(self.sections) != self.n_pairs:
+            cure = "Sections count pairs." if sum(self.sections) == 2 * self.n_pairs else ""
+            reason = f"must add up to the number of pairs, {self.n_pairs}"
+            raise RopeError("sections", self.sections, reason, cure, "R-12.7")
         if len(self.sections) != len(self.axes):
             raise RopeError("sections", self.sections, f"must have one entry an axis, {len(self.axes)}", rule="R-12.7")
         if mixed:
@@ -213,24 +245,8 @@ class RopeConfig:
             raise RopeError(name, getattr(self, name), "cannot go with axis_frequencies per_axis", rule="R-6.6")
 
 
+Config = Annotated[RopeConfig, Instance(RopeConfig, "a RopeConfig", lambda value: "Make one with RopeConfig(..).")]
 KEYWORDS = tuple(f for f in dataclasses.fields(RopeConfig) if f.name != "report")
-
-
-def _inv_freq(values: Any, n_pairs: int) -> tuple[float, ...] | tuple[tuple[float, ...], ...]:
-    """Return inv_freq as nested tuples, so that a configuration can be hashed."""
-    rows = np.asarray(values).tolist() if hasattr(values, "__array__") else values
-    if not isinstance(rows, Sequence) or isinstance(rows, (str, bytes)) or len(rows) != n_pairs:
-        shown = len(rows) if isinstance(rows, Sequence) else rows
-        raise RopeError("inv_freq", shown, f"must have one entry a pair, {n_pairs}", rule="R-12.7")
-    flat = not isinstance(rows[0], Sequence)
-    matrix = tuple(numbers("inv_freq", [row] if flat else row) for row in rows)
-    if max((abs(f) for row in matrix for f in row), default=0.0) > LARGEST_FREQUENCY:
-        raise RopeError("inv_freq", values, "must be at most 2^30 radians per position", rule="R-2.6")
-    if flat:
-        return tuple(row[0] for row in matrix)
-    if len({len(row) for row in matrix}) != 1 or not matrix[0]:
-        raise RopeError("inv_freq", [len(row) for row in matrix], "rows differ in length, or are empty", rule="R-12.7")
-    return matrix
 
 
 def _as_list(value: Any) -> Any:
@@ -245,7 +261,11 @@ def _plan(config: RopeConfig, seq_len: int | None) -> RotaryPlan:
 
 def _rows(config: RopeConfig, seq_len: int | None) -> Rows:
     with sixty_digits():
-        frequencies, scaled = _frequencies(config, seq_len)
+        try:
+            frequencies, scaled = _frequencies(config, seq_len)
+        except DecimalException as error:
+            reason = "makes frequencies beyond every number, with its frequency_dim and scaling"
+            raise RopeError("base", config.base, reason, rule="R-2.6") from error
         factor = scaled.attention_factor if config.attention_factor is None else config.attention_factor
         logs = None if scaled.log_magnitude is None else np.array([float(m) for m in scaled.log_magnitude])
         lanes = _lanes(config, config.pairing, "pairing")

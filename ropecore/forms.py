@@ -6,20 +6,28 @@ They are here to be read and tested against; the rotation that ropecore uses is 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ropecore.arguments import Floats, HeadDim, Positive, checked
+from ropecore.arrays import host_array
 from ropecore.cache import pack_cache
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
-from ropecore.plan import FloatArray, RotaryPlan
-from ropecore.rotation import cos_sin
+from ropecore.plan import FloatArray, Plan, RotaryPlan
+from ropecore.rotation import check_x, cos_sin
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
-def rotation_matrix(plan: RotaryPlan, position: npt.ArrayLike) -> FloatArray:
+LARGEST_MATRIX = 1 << 12  # lanes: 128 MiB
+
+
+@checked
+def rotation_matrix(plan: Plan, position: Any) -> FloatArray:
     """Return M (head_dim, head_dim) with y = M x at one position: 2 x 2 blocks, and 1 for lanes in no row.  Rule R-8.3."""
+    if plan.head_dim > LARGEST_MATRIX:
+        reason = f"makes a matrix of more than {LARGEST_MATRIX} rows"
+        raise RopeError("plan", plan, reason, "Take sparse_rotation_matrix.", "R-8.3")
     cos, sin = _at_one(plan, position)
     matrix = np.eye(plan.head_dim)
     matrix[plan.lanes, plan.lanes] = 0.0
@@ -29,10 +37,13 @@ def rotation_matrix(plan: RotaryPlan, position: npt.ArrayLike) -> FloatArray:
     return matrix
 
 
-def sparse_rotation_matrix(plan: RotaryPlan, position: npt.ArrayLike) -> "csr_array":
+@checked
+def sparse_rotation_matrix(plan: Plan, position: Any) -> "csr_array":
     """Return `rotation_matrix` as a SciPy sparse array, with at most two numbers a row (needs SciPy)."""
-    from scipy.sparse import csr_array
-
+    try:
+        from scipy.sparse import csr_array
+    except ImportError as error:
+        raise RopeError("sparse_rotation_matrix", "scipy", "is not installed", "pip install scipy") from error
     cos, sin = _at_one(plan, position)
     (r0, r1), (w0, w1) = plan.lanes.T, plan.out.T
     still = np.setdiff1d(np.arange(plan.head_dim), plan.lanes)
@@ -41,39 +52,48 @@ def sparse_rotation_matrix(plan: RotaryPlan, position: npt.ArrayLike) -> "csr_ar
     return csr_array((data, (rows, columns)), shape=(plan.head_dim, plan.head_dim))
 
 
-def rotate_complex(plan: RotaryPlan, x: npt.ArrayLike, positions: npt.ArrayLike) -> FloatArray:
+@checked
+def rotate_complex(plan: Plan, x: Floats, positions: Any) -> FloatArray:
     """Return x (.., s, head_dim) rotated as complex numbers: (x[r0] + i x[r1]) * A e^(i phi).  Rule R-8.3."""
-    x = np.asarray(x, np.float64)
     cos, sin = cos_sin(plan, positions)
-    z = (x[..., plan.lanes[:, 0]] + 1j * x[..., plan.lanes[:, 1]]) * (cos + 1j * sin)
-    y = x.copy()
+    check_x(plan, x, cos.shape[:-1])
+    y = x.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        z = (y[..., plan.lanes[:, 0]] + 1j * y[..., plan.lanes[:, 1]]) * (cos + 1j * sin)
     y[..., plan.out[:, 0]], y[..., plan.out[:, 1]] = z.real, z.imag
     return y
 
 
-def rotate_additive(plan: RotaryPlan, x: npt.ArrayLike, positions: npt.ArrayLike) -> FloatArray:
+@checked
+def rotate_additive(plan: Plan, x: Floats, positions: Any) -> FloatArray:
     """Return x (.., s, head_dim) rotated as x * C + swap(x) * S, with sin negated on the first lane of each pair.  Rule R-8.3."""
-    x = np.asarray(x, np.float64)
     cos, signed_sin = pack_cache(plan, *cos_sin(plan, positions), "signed")
+    check_x(plan, x, cos.shape[:-1])
+    wide = x.astype(np.float64)
     swap = np.arange(plan.head_dim)
     swap[plan.lanes] = plan.lanes[:, ::-1]
-    rotated: FloatArray = x * cos + x[..., swap] * signed_sin
+    with np.errstate(invalid="ignore", over="ignore"):
+        rotated: FloatArray = wide * cos + wide[..., swap] * signed_sin
     return rotated
 
 
-def sinusoidal_encoding(positions: npt.ArrayLike, dim: int, base: float = 10_000.0) -> FloatArray:
+@checked
+def sinusoidal_encoding(positions: Any, dim: HeadDim, base: Positive = 10_000.0) -> FloatArray:
     """Return PE (s, dim): sin(p f_j) on even and cos(p f_j) on odd lanes, the encoding of the original Transformer.
 
     It is added to embeddings and is no RoPE: the baseline that RoPE is compared with.  Vaswani et al. 2017, section 3.5.
     """
-    plan = RopeConfig(head_dim=dim, base=base, pairing="interleaved").plan()
-    encoding: Any = pack_cache(plan, *cos_sin(plan, positions), "sinusoid")
+    if dim % 2:
+        raise RopeError("dim", dim, "must be even", f"Did you mean {dim - 1}?", "R-12.1")
+    rows = RopeConfig(head_dim=dim, base=base, pairing="interleaved").plan()
+    encoding: Any = pack_cache(rows, *cos_sin(rows, positions), "sinusoid")
     return np.asarray(encoding)
 
 
-def _at_one(plan: RotaryPlan, position: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-    if np.ndim(position) != (0 if plan.n_axes == 1 else 1):
+def _at_one(plan: RotaryPlan, position: Any) -> tuple[FloatArray, FloatArray]:
+    one = position if plan.n_axes > 1 and isinstance(position, (list, tuple)) else host_array("position", position)
+    if np.ndim(one) != (0 if plan.n_axes == 1 else 1):
         raise RopeError(
             "position", position, "must be one position", "Stack the matrices of several yourself.", "R-7.3"
         )
-    return cos_sin(plan, position)
+    return cos_sin(plan, one)

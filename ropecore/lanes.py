@@ -1,15 +1,18 @@
 """Pairings: which lanes form pair j (rope.md chapter 3)."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 
+from ropecore.arguments import OneOf
 from ropecore.errors import RopeError, choice
 
 IntArray = npt.NDArray[np.int64]
 
 PAIRINGS = ("half_split", "interleaved")
+Pairing = Annotated[str, OneOf(PAIRINGS)]
 
 
 def pair_lanes(pairing: str, rotary_dim: int, lane_offset: int = 0, argument: str = "pairing") -> IntArray:

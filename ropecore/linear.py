@@ -1,12 +1,13 @@
 """Linear attention with RoPE (R-9.9): one function for the reference and, through their own `apply`, for every adapter."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ropecore.errors import RopeError
-from ropecore.plan import RotaryPlan
+from ropecore.arguments import Flag, Function, checked
+from ropecore.arrays import kind_name, own_array
+from ropecore.errors import RopeError, known_keys
+from ropecore.plan import Plan, RotaryPlan
 from ropecore.rotation import cos_sin, rotate
 from ropecore.tensor_format import TensorFormat
 
@@ -15,17 +16,18 @@ Array = Any  # of whatever namespace
 _BLOCK = 64  # tokens whose scores are written out at a time, where attention is causal
 
 
+@checked
 def linear_attention(
     q: Array,
     k: Array,
     v: Array,
-    plan: RotaryPlan,
-    feature_map: Callable[[Array], Array],
+    plan: Plan,
+    feature_map: Function,
     *,
     positions: Array | None = None,
     k_positions: Array | None = None,
-    causal: bool = False,
-    apply: Callable[..., Any] | None = None,
+    causal: Flag = False,
+    apply: Function | None = None,
     **how: Any,
 ) -> Array:
     """Return linear attention with RoPE on the features in the numerator only, (b, h, s, e), in time and memory linear in s.
@@ -39,17 +41,11 @@ def linear_attention(
     e.g. `ropecore.backends.torch.apply`; none for NumPy's and the reference.
     how: its precision or compute.  Rule R-9.9; Su et al. 2021, section 3.3; D4.
     """
-    from array_api_compat import array_namespace
-
-    xp = array_namespace(q, k, v)
-    _check(q.shape, k.shape, v.shape, causal)
+    xp, (q, k, v) = _checked(q, k, v, causal)
+    if apply is None:
+        known_keys("how", how, ())
     wide, dtype = (xp.float64 if v.dtype == xp.float64 else xp.float32), v.dtype
-    fq, fk = feature_map(xp.astype(q, wide)), feature_map(xp.astype(k, wide))
-    if fq.shape[-1] != plan.head_dim:
-        cure = f"Make the plan with head_dim={fq.shape[-1]}."
-        raise RopeError(
-            "feature_map", fq.shape[-1], f"features must be head_dim numbers, {plan.head_dim}", cure, "R-9.9"
-        )
+    fq, fk = (_features(plan, x, feature_map(xp.astype(x, wide))) for x in (q, k))
     rq, rk = (apply or _apply)(plan, fq, fk, positions=positions, k_positions=k_positions, **how)
 
     b, h, s, _ = q.shape
@@ -89,6 +85,33 @@ def _apply(plan: RotaryPlan, q: Array, k: Array, positions: Any, k_positions: An
         return rotate(plan, x, cos, sin)
 
     return one(q, positions, "q"), one(k, positions if k_positions is None else k_positions, "k")
+
+
+def _features(plan: RotaryPlan, x: Array, features: Any) -> Array:
+    """Return what feature_map made of x, or refuse what the plan does not turn."""
+    shape = getattr(features, "shape", None)
+    if shape is None or tuple(shape) != (*x.shape[:-1], plan.head_dim):
+        last = shape[-1] if shape else None
+        cure = f"Make the plan with head_dim={last}." if shape is not None and len(shape) == x.ndim else ""
+        reason = f"features must be head_dim numbers, {plan.head_dim}, for each token"
+        raise RopeError("feature_map", last if cure else shape, reason, cure, "R-9.9")
+    return features
+
+
+def _checked(q: Any, k: Any, v: Any, causal: bool) -> tuple[Any, list[Array]]:
+    """Return q, k and v as arrays with their namespace, or refuse them."""
+    spaces, arrays = zip(*(own_array(name, x) for name, x in (("q", q), ("k", k), ("v", v))), strict=True)
+    for name, xp, x in zip(("q", "k", "v"), spaces, arrays, strict=True):
+        if xp is not spaces[0]:
+            raise RopeError(name, x, "is of another library than q", rule="R-9.9")
+        if kind_name(xp, x) != "real":
+            raise RopeError(name, str(x.dtype), "its dtype must be a real float", "Convert it first.", "R-12.4")
+    _check(*(tuple(x.shape) for x in arrays), causal)
+    if spaces[0] is np:
+        from array_api_compat import numpy as spaced
+
+        return spaced, list(arrays)
+    return spaces[0], list(arrays)
 
 
 def _check(q: Any, k: Any, v: Any, causal: bool) -> None:

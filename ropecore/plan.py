@@ -2,24 +2,37 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ropecore.arguments import (
+    LARGEST_HEAD_DIM,
+    AxisNames,
+    Instance,
+    ListOf,
+    Number,
+    OneOf,
+    Positive,
+    Whole,
+    check_fields,
+    checked,
+    mapping,
+)
+from ropecore.arrays import host_array, is_float
 from ropecore.axes import KINDS
-from ropecore.errors import RopeError, choice, integer, known_keys, number
-from ropecore.lanes import IntArray, as_index, check_lanes, pair_lanes, recognise
+from ropecore.errors import RopeError, known_keys
+from ropecore.lanes import IntArray, Pairing, as_index, check_lanes, pair_lanes, recognise
+from ropecore.limits import LARGEST_FILE, parse_json
 
 FloatArray = npt.NDArray[np.float64]
 
 SCHEMA = "ropecore-plan/1"
 LARGEST_FREQUENCY = 2.0**30
-LARGEST_HEAD_DIM = 1 << 20
-LARGEST_TEXT = 1 << 24  # characters of a plan's JSON; plans are untrusted files
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,25 +48,29 @@ class RotaryPlan:
     Rules R-2.1 to R-2.6; RopeError for anything else (R-12.2, R-12.3).
     """
 
-    head_dim: int
+    head_dim: Annotated[int, Whole(at_least=1, at_most=LARGEST_HEAD_DIM)]
     lanes: IntArray
     frequencies: FloatArray
     out_lanes: IntArray | None = None  # None: the lanes read.  A plan's own is never None
-    attention_factor: float = 1.0
-    axes: tuple[str, ...] = ("position",)
-    axis_kinds: tuple[str, ...] | None = None  # None: all integer.  A plan's own is never None
+    attention_factor: Positive = 1.0
+    axes: AxisNames = ("position",)
+    axis_kinds: Annotated[tuple[str, ...], ListOf(OneOf(KINDS), "kinds", numbered=False)] | None = (
+        None  # None: all integer
+    )
     log_magnitude: FloatArray | None = None
-    centre: float = 0.0
+    centre: Number = 0.0
 
     def __post_init__(self) -> None:
-        head_dim = integer("head_dim", self.head_dim, at_least=1, at_most=LARGEST_HEAD_DIM)
+        check_fields(self)
+        head_dim, axes, factor = self.head_dim, self.axes, self.attention_factor
         lanes = _lanes("lanes", self.lanes, head_dim)
         out_lanes = lanes if self.out_lanes is None else _lanes("out_lanes", self.out_lanes, head_dim)
         if out_lanes.shape != lanes.shape or not np.array_equal(np.sort(out_lanes, None), np.sort(lanes, None)):
             raise RopeError("out_lanes", out_lanes.tolist(), "must be the lanes read, in another order", rule="R-2.3")
-        axes, kinds = _axes(self.axes, self.axis_kinds)
+        kinds = ("integer",) * len(axes) if self.axis_kinds is None else self.axis_kinds
+        if len(kinds) != len(axes):
+            raise RopeError("axis_kinds", kinds, f"must have one entry an axis, {len(axes)}", rule="R-12.7")
         frequencies = _frequencies(self.frequencies, len(lanes), len(axes))
-        factor = number("attention_factor", self.attention_factor, above=0)
         magnitude, centre = _magnitude(self.log_magnitude, self.centre, len(lanes), len(axes))
 
         swapped = lanes[:, 0] > lanes[:, 1]
@@ -108,10 +125,11 @@ class RotaryPlan:
 
     @property
     def periods(self) -> FloatArray:
-        """1 / F, float64 (n_pairs,) or (n_pairs, n_axes): units of position per radian, infinite where F is 0 (R-8.2)."""
-        with np.errstate(divide="ignore"):
-            periods: FloatArray = 1.0 / self.frequencies
-        return periods[:, 0] if self.n_axes == 1 else periods
+        """1 / F, float64 (n_pairs,) or (n_pairs, n_axes): units of position per radian, infinite where F is 0 (R-8.2).
+
+        Pairs that stand still are in no row (R-2.5): `config.rows().periods` has theirs too.
+        """
+        return periods(self.frequencies)
 
     @property
     def wavelengths(self) -> FloatArray:
@@ -163,15 +181,17 @@ class RotaryPlan:
 
     def replace(self, **changes: Any) -> "RotaryPlan":
         """Return the plan with these fields changed."""
+        known_keys("replace", changes, tuple(self.__dataclass_fields__))
         return RotaryPlan(**{name: changes.get(name, getattr(self, name)) for name in self.__dataclass_fields__})
 
     def with_frequencies(self, frequencies: npt.ArrayLike) -> "RotaryPlan":
         """Return the plan with other frequencies, (n_pairs,) or (n_pairs, n_axes), e.g. a module's own inv_freq (R-10.3)."""
         return self.replace(frequencies=frequencies)
 
-    def with_pairing(self, pairing: str) -> "RotaryPlan":
+    @checked
+    def with_pairing(self, pairing: Pairing) -> "RotaryPlan":
         """Return the same frequencies on the lanes of another pairing, over the same contiguous block of lanes (chapter 3)."""
-        if self.pairing == "general":
+        if self.pairing == "general" or not self.n_pairs:
             cure = "Make it from its RopeConfig."
             raise RopeError(
                 "pairing", pairing, "this plan's lanes are no half_split or interleaved block", cure, "R-3.1"
@@ -201,27 +221,35 @@ class RotaryPlan:
         return json.dumps(self.to_dict())
 
     @staticmethod
-    def from_dict(mapping: Mapping[str, Any]) -> "RotaryPlan":
+    def from_dict(given: Mapping[str, Any]) -> "RotaryPlan":
         """Return the plan of an object of schema ropecore-plan/1; unknown and missing keys are refused (R-12.6)."""
-        names = tuple(RotaryPlan.__dataclass_fields__)
-        if not isinstance(mapping, Mapping) or mapping.get("schema") != SCHEMA:
-            raise RopeError("plan", mapping, f"is not an object of schema {SCHEMA}", rule="R-12.6")
-        known_keys("plan", mapping, ("schema", *names))
+        names, fields = tuple(RotaryPlan.__dataclass_fields__), dict(mapping("plan", given))
+        if fields.pop("schema", None) != SCHEMA:
+            raise RopeError("plan", given, f"is not an object of schema {SCHEMA}", rule="R-12.6")
+        known_keys("plan", fields, names)
         for name in names:
-            if name not in mapping:
+            if name not in fields:
                 raise RopeError(f"plan.{name}", None, "is missing", rule="R-12.6")
-        return RotaryPlan(**{name: mapping[name] for name in names})
+        return RotaryPlan(**fields)
 
     @staticmethod
     def from_json(text: str) -> "RotaryPlan":
-        """Return the plan of a JSON text of schema ropecore-plan/1."""
-        if len(text) > LARGEST_TEXT:
-            raise RopeError("text", f"{len(text)} characters", f"is longer than {LARGEST_TEXT}", rule="R-12.6")
-        try:
-            mapping = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise RopeError("text", text, f"is not JSON: {error}", rule="R-12.6") from error
-        return RotaryPlan.from_dict(mapping)
+        """Return the plan of a JSON text of schema ropecore-plan/1, of at most 16 MiB and a million values."""
+        return RotaryPlan.from_dict(parse_json("text", text, largest=LARGEST_FILE))
+
+
+def _cure(value: Any) -> str:
+    return "Call .plan() on it." if hasattr(value, "plan") else "Make one with RopeConfig(..).plan()."
+
+
+Plan = Annotated[RotaryPlan, Instance(RotaryPlan, "a RotaryPlan", _cure)]
+
+
+def periods(frequencies: FloatArray) -> FloatArray:
+    """Return 1 / F, (n_pairs,) for one axis, else (n_pairs, n_axes)."""
+    with np.errstate(divide="ignore"):
+        inverse: FloatArray = 1.0 / frequencies
+    return inverse[:, 0] if frequencies.shape[1] == 1 else inverse
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -232,24 +260,17 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _array(argument: str, values: object, dtype: type, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
     """Return values as an array of this shape (None: any length), or refuse them (R-12.7)."""
-    try:
-        array = np.asarray(values)
-        numeric: npt.NDArray[Any] = (
-            array.astype(dtype) if array.size else np.zeros([size or 0 for size in shape], dtype)
-        )
-        exact = array.dtype.kind in "iu" if dtype is np.int64 else array.dtype.kind in "iuf"
-    except (TypeError, ValueError, OverflowError) as error:
-        raise RopeError(argument, values, "is not an array of numbers", rule="R-12.7") from error
-    if array.size and not exact:
-        raise RopeError(
-            argument, values, f"must hold {'integers' if dtype is np.int64 else 'real numbers'}", rule="R-12.7"
-        )
-    if numeric.ndim != len(shape) or any(
-        size not in (None, got) for size, got in zip(shape, numeric.shape, strict=True)
-    ):
+    array = host_array(argument, values)
+    nothing = np.zeros([size or 0 for size in shape], dtype)
+    if not array.size and not nothing.size:  # an empty list has one dimension, and is float
+        array = nothing
+    if array.dtype.kind not in "iu" and (dtype is np.int64 or not is_float(array.dtype)):
+        wanted = "integers" if dtype is np.int64 else "real numbers"
+        raise RopeError(argument, values, f"must hold {wanted}", rule="R-12.7")
+    if array.ndim != len(shape) or any(size not in (None, got) for size, got in zip(shape, array.shape, strict=True)):
         wanted = ", ".join("n" if size is None else str(size) for size in shape)
-        raise RopeError(argument, numeric.shape, f"has the wrong shape; wanted ({wanted})", rule="R-12.7")
-    return numeric
+        raise RopeError(argument, array.shape, f"has the wrong shape; wanted ({wanted})", rule="R-12.7")
+    return array.astype(dtype)
 
 
 def _lanes(argument: str, values: object, head_dim: int) -> IntArray:
@@ -258,28 +279,16 @@ def _lanes(argument: str, values: object, head_dim: int) -> IntArray:
     return lanes
 
 
-def _axes(names: Sequence[str], kinds: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    is_list = isinstance(names, Sequence) and not isinstance(names, str)
-    if not is_list or not names or not all(isinstance(name, str) and name for name in names):
-        raise RopeError("axes", names, "must be a list of names, one an axis", rule="R-12.7")
-    if len(set(names)) != len(names):
-        raise RopeError("axes", names, "names an axis twice", rule="R-12.7")
-    kinds = ("integer",) * len(names) if kinds is None else kinds
-    if not isinstance(kinds, Sequence) or len(kinds) != len(names):
-        raise RopeError("axis_kinds", kinds, f"must have one entry an axis, {len(names)}", rule="R-12.7")
-    return tuple(names), tuple(choice("axis_kinds", kind, KINDS) for kind in kinds)
-
-
 def _frequencies(values: object, n_pairs: int, n_axes: int) -> FloatArray:
-    flat = n_axes == 1 and np.ndim(values) == 1  # type: ignore[arg-type]
-    frequencies = _array("frequencies", values, np.float64, (n_pairs,) if flat else (n_pairs, n_axes))
+    given = host_array("frequencies", values)
+    flat = n_axes == 1 and given.ndim == 1
+    frequencies = _array("frequencies", given, np.float64, (n_pairs,) if flat else (n_pairs, n_axes))
     if not (np.abs(frequencies) <= LARGEST_FREQUENCY).all():
         raise RopeError("frequencies", values, "must be finite and at most 2^30 radians per position", rule="R-2.6")
     return frequencies.reshape(n_pairs, n_axes)
 
 
-def _magnitude(values: object, centre: object, n_pairs: int, n_axes: int) -> tuple[FloatArray | None, float]:
-    centre = number("centre", centre)
+def _magnitude(values: object, centre: float, n_pairs: int, n_axes: int) -> tuple[FloatArray | None, float]:
     if values is None:
         return None, centre
     if n_axes != 1:

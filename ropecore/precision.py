@@ -7,17 +7,20 @@ arrays and get the same bits.
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from ropecore.errors import RopeError
+from ropecore.arguments import OneOf
+from ropecore.errors import RopeError, choice
 from ropecore.exact import fixed_point, turns
 from ropecore.lanes import IntArray
 from ropecore.plan import FloatArray, RotaryPlan
 
 PRECISIONS = ("exact", "float32")
 COMPUTES = ("float32", "input")
+ROLES = ("q", "k")
+Role = Annotated[str, OneOf(ROLES, "R-2.4")]
 LARGEST_LOG_MAGNITUDE = 100 * math.log(2)  # R-2.4
 
 # sin(pi/2 x) and cos(pi/2 x) for |x| <= 1/2, fitted for float32 arithmetic; every number is a float32.  R-10.2
@@ -135,8 +138,7 @@ def remainder_of_phase(phase: Any) -> tuple[Any, FloatArray]:
 
 def signed_log_magnitude(role: str) -> float:
     """Return the sign of the log magnitude: +1 for role "q", -1 for "k".  R-2.4"""
-    if role not in ("q", "k"):
-        raise RopeError("role", role, "must be 'q' or 'k'", rule="R-2.4")
+    choice("role", role, ROLES, "R-2.4")
     return 1.0 if role == "q" else -1.0
 
 

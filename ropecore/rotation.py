@@ -9,20 +9,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ropecore.arguments import Flag, Floats, checked
+from ropecore.arrays import FLOATS, coordinates, host_array, integers, is_float
 from ropecore.errors import RopeError
-from ropecore.plan import FloatArray, RotaryPlan
-from ropecore.positions import BEYOND_COORDINATES, host_array, integer_positions
+from ropecore.plan import FloatArray, Plan, RotaryPlan
 from ropecore.precision import (
     LARGEST_LOG_MAGNITUDE,
+    Role,
     limbs,
     phase_64,
     real_turns,
     remainder_of_phase,
     signed_log_magnitude,
 )
+from ropecore.tensor_format import check_apart
 
 
-def cos_sin(plan: RotaryPlan, positions: npt.ArrayLike, role: str = "q") -> tuple[FloatArray, FloatArray]:
+@checked
+def cos_sin(plan: Plan, positions: Any, role: Role = "q") -> tuple[FloatArray, FloatArray]:
     """Return float64 cos and sin of the angles, times A and the magnitude, each of shape positions + (n_pairs,).
 
     A cos(phi_j), A sin(phi_j) with phi_j = sum over a of F[j, a] p[a]; within 2^-52 A.  positions: integers (..), or
@@ -40,13 +44,14 @@ def cos_sin(plan: RotaryPlan, positions: npt.ArrayLike, role: str = "q") -> tupl
     return cos * factor, sin * factor
 
 
+@checked
 def rotate(
-    plan: RotaryPlan,
-    x: npt.NDArray[Any],
-    cos: npt.NDArray[Any],
-    sin: npt.NDArray[Any],
-    inverse: bool = False,
-    transpose: bool = False,
+    plan: Plan,
+    x: Floats,
+    cos: Any,
+    sin: Any,
+    inverse: Flag = False,
+    transpose: Flag = False,
     out: npt.NDArray[Any] | None = None,
 ) -> npt.NDArray[Any]:
     """Return x (.., head_dim) rotated by tables that broadcast against it (.., n_pairs), in the arithmetic of their dtype.
@@ -55,6 +60,9 @@ def rotate(
     A^2 (and by the square of the magnitude).  Transpose and inverse read the lanes written.  Sums are rounded once more if x
     has a smaller dtype.  out: where to write, a copy of x or x itself.  Rules R-2.1, R-2.2, R-9.2, R-9.3, R-10.4.
     """
+    cos, sin = _fitting(plan, x, cos, sin)
+    if out is not None:
+        _check_output(x, out)
     cos, sin = turned_tables(plan, cos, sin, inverse, transpose)
     reads, writes = (plan.write_index, plan.read_index) if inverse or transpose else (plan.read_index, plan.write_index)
     first, second = x[..., reads[0]], x[..., reads[1]]
@@ -65,6 +73,58 @@ def rotate(
             y[...] = x
         y[..., writes[0]], y[..., writes[1]] = rotated
     return y
+
+
+def check_x(plan: RotaryPlan, x: npt.NDArray[Any], leading: tuple[int, ...]) -> None:
+    """Refuse x of another head_dim, or against which tables of positions (leading) do not broadcast.  Rules R-12.4, R-12.5."""
+    if x.shape[-1:] != (plan.head_dim,):
+        reason = f"its last dimension is not the plan's head_dim {plan.head_dim}"
+        raise RopeError("x", x.shape, reason, "Rotate each head: split the last dimension first.", "R-12.4")
+    own = x.shape[:-1]
+    if leading == own[len(own) - len(leading) :]:
+        return
+    extra = len(own) - len(leading)
+    if extra < 0 or any(size not in (1, wanted) for size, wanted in zip(leading, own[extra:], strict=True)):
+        cure = "Give one position a token, in the dimensions before the last; or insert dimensions of 1."
+        raise RopeError(
+            "positions", leading, f"their shape does not broadcast against that of x, {own}", cure, "R-12.5"
+        )
+
+
+def check_table(argument: str, table: Any, n_pairs: int) -> None:
+    """Refuse what is no cos or sin with one entry a pair, and say what it may be instead.  Rules R-8.1, R-12.5.
+
+    table: an array of any library.  Every adapter asks here, so that all say the same.
+    """
+    shape, dtype = tuple(table.shape), str(table.dtype).rpartition(".")[2]
+    if dtype not in FLOATS:
+        cure = "unpack_cache(plan, table, 'complex') makes cos and sin of it." if "complex" in dtype else "Convert it."
+        raise RopeError(argument, dtype, f"its dtype must be one of {', '.join(FLOATS)}", cure, "R-12.5")
+    if not shape or shape[-1] != n_pairs:
+        cure = "Make it with cos_sin for this tensor's positions."
+        if shape and n_pairs and shape[-1] == 2 * n_pairs:
+            cure = "It has a number a lane: take the first half if halves repeat (unpack_cache(.., 'full_concat')), or every second column if columns do ('full_repeat')."
+        raise RopeError(argument, shape, f"must end in one entry a pair, {n_pairs}", cure, "R-12.5")
+
+
+def _fitting(plan: RotaryPlan, x: npt.NDArray[Any], cos: Any, sin: Any) -> tuple[Any, Any]:
+    """Return the tables of a rotation as arrays, or refuse them.  Rule R-12.5."""
+    cos, sin = host_array("cos", cos), host_array("sin", sin)
+    shape, n_pairs = cos.shape, len(plan.lanes)
+    if not (shape == sin.shape and shape[-1:] == (n_pairs,) and is_float(cos.dtype) and is_float(sin.dtype)):
+        check_table("cos", cos, n_pairs)
+        check_table("sin", sin, n_pairs)
+        cure = "Make both with one call of cos_sin."
+        raise RopeError("sin", sin.shape, f"its shape is not that of cos, {cos.shape}", cure, "R-12.5")
+    check_x(plan, x, shape[:-1])
+    return cos, sin
+
+
+def _check_output(x: npt.NDArray[Any], out: Any) -> None:
+    """Refuse an output that is no array as x is, or in which writing one element changes another.  Rule R-2.8."""
+    if type(out) is not np.ndarray or out.shape != x.shape or out.dtype != x.dtype or not out.flags.writeable:
+        raise RopeError("out", out, f"must be an array that can be written, {x.dtype} {x.shape}, as x is", rule="R-2.8")
+    check_apart("out", out.shape, [stride // out.itemsize for stride in out.strides])
 
 
 def turned_tables(plan: RotaryPlan, cos: Any, sin: Any, inverse: bool, transpose: bool) -> tuple[Any, Any]:
@@ -80,7 +140,8 @@ def turned_tables(plan: RotaryPlan, cos: Any, sin: Any, inverse: bool, transpose
     return (cos, -sin) if inverse or transpose else (cos, sin)
 
 
-def angles(plan: RotaryPlan, positions: npt.ArrayLike) -> FloatArray:
+@checked
+def angles(plan: Plan, positions: Any) -> FloatArray:
     """Return phi_j modulo 2 pi, float64 in [-pi, pi], of shape positions + (n_pairs,).  Rule R-8.2."""
     phase = _phase(plan, split_axes(plan, positions))
     reduced: FloatArray = phase.view(np.int64).astype(np.float64) * (2.0**-63 * np.pi)
@@ -89,9 +150,9 @@ def angles(plan: RotaryPlan, positions: npt.ArrayLike) -> FloatArray:
 
 def magnitude(plan: RotaryPlan, position: npt.NDArray[Any], role: str) -> Any:
     """Return exp(+-log_magnitude * (position - centre)), position + (n_pairs,), or 1.0 for a plan without.  Rule R-2.4."""
-    sign = signed_log_magnitude(role)
     if plan.log_magnitude is None:
         return 1.0
+    sign = signed_log_magnitude(role)
     log = plan.log_magnitude * (np.asarray(position, np.float64)[..., None] - plan.centre)
     if log.size and np.abs(log).max() > LARGEST_LOG_MAGNITUDE:
         far = float(np.asarray(position).flat[int(np.abs(log).max(axis=-1).argmax())])
@@ -114,20 +175,9 @@ def split_axes(plan: RotaryPlan, positions: npt.ArrayLike) -> list[npt.NDArray[A
         shape = [column.shape for column in columns]
         raise RopeError("positions", shape, f"must have {plan.n_axes} axes of one shape first", cure, "R-7.3")
     return [
-        _real(column) if real else integer_positions("positions", column)
+        coordinates("positions", column) if real else integers("positions", column)
         for column, real in zip(columns, plan.real_axes, strict=True)
     ]
-
-
-def _real(values: npt.NDArray[Any]) -> FloatArray:
-    if values.dtype.kind not in "iuf":
-        raise RopeError("positions", values.dtype.name, "coordinates on a real axis must be numbers", rule="R-12.5")
-    coordinates: FloatArray = values.astype(np.float64)
-    near = np.abs(coordinates) < BEYOND_COORDINATES  # not of NaN
-    if not near.all():
-        worst = float(coordinates[~near].flat[0])
-        raise RopeError("positions", worst, "coordinates on a real axis must be finite, and below 2^31", rule="R-7.12")
-    return coordinates
 
 
 def _phase(plan: RotaryPlan, coordinates: list[npt.NDArray[Any]]) -> Any:

@@ -5,16 +5,31 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
-from ropecore.errors import RopeError, choice, integer, known_keys, number
+from ropecore.arguments import (
+    Count,
+    Flag,
+    NotNegative,
+    Number,
+    OneOf,
+    Positive,
+    PositiveNumbers,
+    Share,
+    Stretch,
+    Whole,
+    check_fields,
+    mapping,
+)
+from ropecore.errors import RopeError, choice, known_keys
 from ropecore.exact import PI, sixty_digits
 from ropecore.frequencies import Spectrum
 
 POLICIES = ("per_call", "static")
+Policy = Annotated[str, OneOf(POLICIES)]
 
 
 class Scaled(NamedTuple):
@@ -50,11 +65,11 @@ class Unscaled:
 class Linear:
     """Linear position interpolation: g_j = f_j / factor.  Rule R-5.1; Chen et al. 2023, arXiv:2306.15595."""
 
-    factor: float
+    factor: Stretch
     rule: str = field(default="linear", init=False)
 
     def __post_init__(self) -> None:
-        _set(self, factor=_stretch("factor", self.factor))
+        check_fields(self)
 
     def scale(self, spectrum: Spectrum) -> Scaled:
         return Scaled([f / Decimal(self.factor) for f in spectrum.frequencies])
@@ -64,11 +79,11 @@ class Linear:
 class NTK:
     """NTK-aware scaling with a fixed alpha: g_j = (b * alpha^(d/(d-2)))^(-2j/d).  Rule R-5.2; bloc97 2023, Hunyuan."""
 
-    alpha: float
+    alpha: Stretch
     rule: str = field(default="ntk", init=False)
 
     def __post_init__(self) -> None:
-        _set(self, alpha=_stretch("alpha", self.alpha))
+        check_fields(self)
 
     def scale(self, spectrum: Spectrum) -> Scaled:
         return Scaled(_larger_base(self.rule, spectrum, Decimal(self.alpha)))
@@ -81,14 +96,14 @@ class DynamicNTK:
     n is the sequence's length under policy "per_call" and max_position under "static"; L is original_max_position.
     """
 
-    factor: float
-    original_max_position: int
-    policy: str = "per_call"
-    max_position: int | None = None
+    factor: Stretch
+    original_max_position: Count
+    policy: Policy = "per_call"
+    max_position: Count | None = None
     rule: str = field(default="dynamic_ntk", init=False)
 
     def __post_init__(self) -> None:
-        _set(self, factor=_stretch("factor", self.factor))
+        check_fields(self)
         _check_length_policy(self)
 
     def scale(self, spectrum: Spectrum) -> Scaled:
@@ -107,14 +122,14 @@ class NTKByParts:
     Rule R-5.5; Peng et al. 2023, arXiv:2309.00071, section 3.2.
     """
 
-    factor: float
-    original_max_position: int
-    beta_fast: float = 32.0
-    beta_slow: float = 1.0
+    factor: Stretch
+    original_max_position: Count
+    beta_fast: Positive = 32.0
+    beta_slow: Positive = 1.0
     rule: str = field(default="ntk_by_parts", init=False)
 
     def __post_init__(self) -> None:
-        _set(self, factor=_stretch("factor", self.factor))
+        check_fields(self)
         _check_betas(self)
 
     def scale(self, spectrum: Spectrum) -> Scaled:
@@ -137,25 +152,19 @@ class YaRN:
     with ms(m) = 0.1 m ln(factor) + 1.  Rules R-5.6, R-5.7; Peng et al. 2023 and the programs that follow transformers.
     """
 
-    factor: float
-    original_max_position: int
-    beta_fast: float = 32.0
-    beta_slow: float = 1.0
-    truncate: bool = True
-    mscale: float | None = None
-    mscale_all_dim: float | None = None
-    attention_factor: float | None = None
+    factor: Stretch
+    original_max_position: Count
+    beta_fast: Positive = 32.0
+    beta_slow: Positive = 1.0
+    truncate: Flag = True
+    mscale: NotNegative | None = None
+    mscale_all_dim: NotNegative | None = None
+    attention_factor: Positive | None = None
     rule: str = field(default="yarn", init=False)
 
     def __post_init__(self) -> None:
-        _set(self, factor=_stretch("factor", self.factor))
+        check_fields(self)
         _check_betas(self)
-        if not isinstance(self.truncate, bool):
-            raise RopeError("truncate", self.truncate, "must be True or False", rule="R-12.3")
-        for name in ("mscale", "mscale_all_dim"):
-            if getattr(self, name) is not None:
-                _set(self, **{name: number(name, getattr(self, name), at_least=0)})
-        _check_attention_factor(self)
 
     def scale(self, spectrum: Spectrum) -> Scaled:
         low, high = self._range(spectrum)
@@ -201,27 +210,21 @@ class LongRoPE:
     Rules R-5.4, R-5.8; Ding et al. 2024, arXiv:2402.13753, and Phi-3.
     """
 
-    short_factor: tuple[float, ...]
-    long_factor: tuple[float, ...]
-    original_max_position: int
-    factor: float | None = None
-    attention_factor: float | None = None
-    policy: str = "per_call"
-    max_position: int | None = None
+    short_factor: PositiveNumbers
+    long_factor: PositiveNumbers
+    original_max_position: Annotated[int, Whole(at_least=2)]  # its logarithm divides
+    factor: Positive | None = None
+    attention_factor: Positive | None = None
+    policy: Policy = "per_call"
+    max_position: Count | None = None
     rule: str = field(default="longrope", init=False)
 
     def __post_init__(self) -> None:
-        for name in ("short_factor", "long_factor"):
-            _set(self, **{name: numbers(name, getattr(self, name), above=0)})
-        if self.factor is not None:
-            _set(self, factor=number("factor", self.factor, above=0))
+        check_fields(self)
         if self.factor is None and self.attention_factor is None:
             cure = "Give factor (max_position / original_max_position) or attention_factor."
             raise RopeError("factor", None, "nothing says what the attention factor is", cure, "R-5.8")
-        _check_attention_factor(self)
         _check_length_policy(self)
-        if self.original_max_position < 2:
-            raise RopeError("original_max_position", self.original_max_position, "must be at least 2", rule="R-12.3")
 
     def scale(self, spectrum: Spectrum) -> Scaled:
         is_long = _length(self, spectrum) > self.original_max_position
@@ -244,21 +247,19 @@ class Llama3:
     sigma = (L / w_j - low_freq_factor) / (high_freq_factor - low_freq_factor).  Rule R-5.9; Meta's Llama 3.1.
     """
 
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_max_position: int
+    factor: Stretch
+    low_freq_factor: Positive
+    high_freq_factor: Positive
+    original_max_position: Count
     rule: str = field(default="llama3", init=False)
 
     def __post_init__(self) -> None:
-        low = number("low_freq_factor", self.low_freq_factor, above=0)
-        high = number("high_freq_factor", self.high_freq_factor, above=0)
+        check_fields(self)
+        low, high = self.low_freq_factor, self.high_freq_factor
         if high < low:
             raise RopeError(
                 "high_freq_factor", high, f"is below low_freq_factor={low:g}", "Were they swapped?", "R-5.9"
             )
-        _set(self, factor=_stretch("factor", self.factor), low_freq_factor=low, high_freq_factor=high)
-        _check_original(self)
 
     def scale(self, spectrum: Spectrum) -> Scaled:
         factor, low, high = Decimal(self.factor), Decimal(self.low_freq_factor), Decimal(self.high_freq_factor)
@@ -279,15 +280,12 @@ class Proportional:
     R is the whole head unless rotary_dim is given, so lanes are paired over the head and the exponent's denominator is head_dim.
     """
 
-    partial_rotary_factor: float
-    factor: float = 1.0
+    partial_rotary_factor: Share
+    factor: Stretch = 1.0
     rule: str = field(default="proportional", init=False)
 
     def __post_init__(self) -> None:
-        share = number("partial_rotary_factor", self.partial_rotary_factor, above=0)
-        if share > 1:
-            raise RopeError("partial_rotary_factor", share, "must be at most 1", rule="R-12.3")
-        _set(self, partial_rotary_factor=share, factor=_stretch("factor", self.factor))
+        check_fields(self)
 
     def scale(self, spectrum: Spectrum) -> Scaled:
         rotated = math.floor(self.partial_rotary_factor * (2 * spectrum.n_pairs) / 2)
@@ -302,18 +300,13 @@ class XPos:
     Rules R-2.4, R-5.11; Sun et al. 2022, arXiv:2212.10554.
     """
 
-    scale_base: float = 512.0
-    gamma: float = 0.4
-    centre: float = 0.0
+    scale_base: Positive = 512.0
+    gamma: Positive = 0.4
+    centre: Number = 0.0
     rule: str = field(default="xpos", init=False)
 
     def __post_init__(self) -> None:
-        _set(
-            self,
-            scale_base=number("scale_base", self.scale_base, above=0),
-            gamma=number("gamma", self.gamma, above=0),
-            centre=number("centre", self.centre),
-        )
+        check_fields(self)
 
     def scale(self, spectrum: Spectrum) -> Scaled:
         gamma, n = Decimal(self.gamma), spectrum.n_pairs
@@ -325,12 +318,12 @@ class XPos:
 class Damped:
     """Damped RoPE: f_j unchanged, and scores that decay as exp(-rate * (p_q - p_k)).  Rules R-2.4, R-5.12."""
 
-    rate: float
-    centre: float = 0.0
+    rate: Positive
+    centre: Number = 0.0
     rule: str = field(default="damped", init=False)
 
     def __post_init__(self) -> None:
-        _set(self, rate=number("rate", self.rate, above=0), centre=number("centre", self.centre))
+        check_fields(self)
 
     def scale(self, spectrum: Spectrum) -> Scaled:
         logs = [-Decimal(self.rate)] * spectrum.n_pairs
@@ -349,17 +342,16 @@ RULES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def rule_from_dict(mapping: Mapping[str, Any]) -> ScalingRule:
+def rule_from_dict(given: Mapping[str, Any]) -> ScalingRule:
     """Return the rule that {"rule": name, parameter: value, ..} describes; unknown and missing keys are refused (R-12.6)."""
-    if not isinstance(mapping, Mapping):
-        raise RopeError("scaling", mapping, "must be an object with a rule", rule="R-12.6")
-    kind = RULES[choice("scaling.rule", mapping.get("rule"), RULES)]
-    parameters = {key: value for key, value in mapping.items() if key != "rule"}
+    parameters = dict(mapping("scaling", given))
+    name = choice("scaling.rule", parameters.pop("rule", None), RULES)
+    kind = RULES[name]
     fields = [f for f in dataclasses.fields(kind) if f.init]
     known_keys("scaling", parameters, [f.name for f in fields])
     for f in fields:
         if f.default is dataclasses.MISSING and f.name not in parameters:
-            raise RopeError(f"scaling.{f.name}", None, f"must be given for rule {mapping['rule']}", rule="R-12.6")
+            raise RopeError(f"scaling.{f.name}", None, f"must be given for rule {name}", rule="R-12.6")
     rule: ScalingRule = kind(**parameters)
     return rule
 
@@ -381,44 +373,13 @@ def check_lists(rule: ScalingRule, n_pairs: int) -> None:
             raise RopeError(name, len(value), f"must have one entry a pair, {n_pairs}", rule="R-12.7")
 
 
-def numbers(argument: str, values: Iterable[object], *, above: float = -math.inf) -> tuple[float, ...]:
-    """Return the values as a tuple of finite floats, or refuse the first that is none."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise RopeError(argument, values, "must be a list of numbers", rule="R-12.7")
-    return tuple(number(f"{argument}[{i}]", value, above=above) for i, value in enumerate(values))
-
-
-def _set(rule: object, **values: object) -> None:
-    for name, value in values.items():
-        object.__setattr__(rule, name, value)
-
-
-def _stretch(argument: str, value: object) -> float:
-    return number(argument, value, at_least=1, cure="It stretches the context; its reciprocal is a frequency scale.")
-
-
-def _check_original(rule: Any) -> None:
-    integer("original_max_position", rule.original_max_position, at_least=1)
-
-
 def _check_betas(rule: Any) -> None:
-    _check_original(rule)
-    fast, slow = number("beta_fast", rule.beta_fast, above=0), number("beta_slow", rule.beta_slow, above=0)
+    fast, slow = rule.beta_fast, rule.beta_slow
     if fast <= slow:
         raise RopeError("beta_fast", fast, f"must be above beta_slow={slow:g}", "Were they swapped?", "R-12.3")
-    _set(rule, beta_fast=fast, beta_slow=slow)
-
-
-def _check_attention_factor(rule: Any) -> None:
-    if rule.attention_factor is not None:
-        _set(rule, attention_factor=number("attention_factor", rule.attention_factor, above=0))
 
 
 def _check_length_policy(rule: Any) -> None:
-    _check_original(rule)
-    choice("policy", rule.policy, POLICIES)
-    if rule.max_position is not None:
-        integer("max_position", rule.max_position, at_least=1)
     if rule.policy == "static" and rule.max_position is None:
         raise RopeError(
             "max_position", None, "must be given under policy static", "It is the length to plan for.", "R-5.4"

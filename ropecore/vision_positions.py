@@ -7,17 +7,22 @@ Text has one position on the three axes.  The token of frame i, row j and column
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from ropecore.errors import RopeError, choice, integer, number
+from ropecore.arguments import Count, Flag, InRange, ListOf, Natural, NotNegative, OneOf, Whole, checked
+from ropecore.arrays import LARGEST_POSITION, integers, like
+from ropecore.errors import RopeError
 from ropecore.lanes import IntArray
-from ropecore.positions import LARGEST_POSITION, integer_positions
+from ropecore.positions import mask_of
 
 TEXT, IMAGE, VIDEO = 0, 1, 2
 NEXT_POSITIONS = ("longest_side", "largest_id")
+MOST_PATCHES = 1 << 24  # of all grids of a call
+NextPosition = Annotated[str, OneOf(NEXT_POSITIONS)]
+Seconds = Annotated[Sequence[float], ListOf(InRange(at_least=0), "seconds", numbered=False)]
+Span = Annotated[tuple[int, int], ListOf(Whole(), "tokens", 2, 2, numbered=False)]
 
 
 class VisionPositions(NamedTuple):
@@ -27,8 +32,8 @@ class VisionPositions(NamedTuple):
     deltas: () or (b,); the token that is generated at index i, padding not counted, has position i + delta on every axis.
     """
 
-    ids: IntArray
-    deltas: IntArray
+    ids: Any
+    deltas: Any
 
 
 class _Grid(NamedTuple):
@@ -40,28 +45,32 @@ class _Grid(NamedTuple):
     step: np.float32 = np.float32(1)
 
 
+@checked
 def vision_token_types(
-    ids: npt.ArrayLike, image_token: int, video_token: int | None = None, video_span: tuple[int, int] | None = None
-) -> IntArray:
+    ids: Any, image_token: Natural, video_token: Natural | None = None, video_span: Span | None = None
+) -> Any:
     """Return for each token of ids (..) whether it is text (0), of an image (1) or of a video (2).
 
     image_token, video_token: ids of the placeholders.  video_span: ids of the tokens that open and close a video, where its frames
     are made of image tokens (GLM-4V).  The result is `mm_token_type_ids` in transformers.
     """
-    tokens = integer_positions("ids", ids)
-    types = np.where(tokens == integer("image_token", image_token), IMAGE, TEXT)
+    tokens = integers("ids", ids)
+    types = np.where(tokens == image_token, IMAGE, TEXT)
     if video_token is not None:
-        types[tokens == integer("video_token", video_token)] = VIDEO
+        types = np.where(tokens == video_token, VIDEO, types)
     if video_span is not None:
-        start, end = (integer("video_span", token) for token in video_span)
+        if not tokens.ndim:
+            raise RopeError("ids", ids, "must have a dimension of tokens", rule="R-12.5")
+        start, end = video_span
         opened = np.cumsum(tokens == start, axis=-1) - np.cumsum(tokens == end, axis=-1)
-        types[(types == IMAGE) & (opened > 0)] = VIDEO
-    return types.astype(np.int64)
+        types = np.where((types == IMAGE) & (opened > 0), VIDEO, types)
+    return like(ids)(types.astype(np.int64))
 
 
+@checked
 def qwen2_vl_positions(
-    types: npt.ArrayLike, image_grids: npt.ArrayLike = (), video_grids: npt.ArrayLike = (), *, merge: int = 2,
-    mask: npt.ArrayLike | None = None, next_position: str = "longest_side",
+    types: Any, image_grids: Any = (), video_grids: Any = (), *, merge: Count = 2,
+    mask: Any = None, next_position: NextPosition = "longest_side",
 ) -> VisionPositions:  # fmt: skip
     """Return the positions of Qwen2-VL (and PaddleOCR-VL): a video is one grid, and its frames are one position apart.
 
@@ -77,10 +86,11 @@ def qwen2_vl_positions(
     return _positions(types, images, videos, mask, next_position)
 
 
+@checked
 def qwen2_5_vl_positions(
-    types: npt.ArrayLike, image_grids: npt.ArrayLike = (), video_grids: npt.ArrayLike = (), *, tokens_per_second: float,
-    second_per_grid: Sequence[float] | None = None, merge: int = 2, mask: npt.ArrayLike | None = None,
-    next_position: str = "longest_side",
+    types: Any, image_grids: Any = (), video_grids: Any = (), *, tokens_per_second: NotNegative,
+    second_per_grid: Seconds | None = None, merge: Count = 2, mask: Any = None,
+    next_position: NextPosition = "longest_side",
 ) -> VisionPositions:  # fmt: skip
     """Return the positions of Qwen2.5-VL: frame i of a video is trunc(i tokens_per_second second_per_grid) after its start.
 
@@ -89,19 +99,20 @@ def qwen2_5_vl_positions(
     have no step.  Else as `qwen2_vl_positions`.  Rule R-7.9; `get_rope_index` of transformers' qwen2_5_vl.
     """
     images, videos = _grids("image_grids", image_grids, merge), _grids("video_grids", video_grids, merge)
-    seconds = [1.0] * len(videos) if second_per_grid is None else list(second_per_grid)
+    seconds = (1.0,) * len(videos) if second_per_grid is None else second_per_grid
     if len(seconds) != len(videos):
         raise RopeError("second_per_grid", len(seconds), f"must have one entry a video, {len(videos)}", rule="R-12.7")
-    rate = number("tokens_per_second", tokens_per_second, at_least=0)
-    for second in seconds:
-        number("second_per_grid", second, at_least=0)
-    timed = [grid._replace(step=np.float32(rate * s)) for grid, s in zip(videos, seconds, strict=True)]
+    far = max((tokens_per_second * second for second in seconds), default=0.0)
+    if not far <= LARGEST_POSITION:
+        raise RopeError("second_per_grid", seconds, "makes positions beyond 2^31 - 1", rule="R-7.1")
+    timed = [grid._replace(step=np.float32(tokens_per_second * s)) for grid, s in zip(videos, seconds, strict=True)]
     return _positions(types, images, timed, mask, next_position)
 
 
+@checked
 def qwen3_vl_positions(
-    types: npt.ArrayLike, image_grids: npt.ArrayLike = (), video_grids: npt.ArrayLike = (), *, merge: int = 2,
-    mask: npt.ArrayLike | None = None, next_position: str = "longest_side",
+    types: Any, image_grids: Any = (), video_grids: Any = (), *, merge: Count = 2,
+    mask: Any = None, next_position: NextPosition = "longest_side",
 ) -> VisionPositions:  # fmt: skip
     """Return the positions of Qwen3-VL (also Qwen3.5 and Cohere Compass): each frame of a video is a grid of its own.
 
@@ -113,9 +124,10 @@ def qwen3_vl_positions(
     return _positions(types, images, frames, mask, next_position)
 
 
+@checked
 def glm4v_positions(
-    types: npt.ArrayLike, image_grids: npt.ArrayLike = (), video_grids: npt.ArrayLike = (), *, merge: int = 2,
-    mask: npt.ArrayLike | None = None, next_position: str = "longest_side",
+    types: Any, image_grids: Any = (), video_grids: Any = (), *, merge: Count = 2,
+    mask: Any = None, next_position: NextPosition = "longest_side",
 ) -> VisionPositions:  # fmt: skip
     """Return the positions of GLM-4V (also 4.5V, 4.6V and GLM-OCR): those of Qwen3-VL, by `get_rope_index` of transformers' glm4v.
 
@@ -124,9 +136,10 @@ def glm4v_positions(
     return qwen3_vl_positions(types, image_grids, video_grids, merge=merge, mask=mask, next_position=next_position)
 
 
+@checked
 def ernie4_5_vl_positions(
-    types: npt.ArrayLike, image_grids: npt.ArrayLike = (), video_grids: npt.ArrayLike = (), *, merge: int = 2,
-    temporal_merge: int = 2, mask: npt.ArrayLike | None = None, next_position: str = "longest_side",
+    types: Any, image_grids: Any = (), video_grids: Any = (), *, merge: Count = 2,
+    temporal_merge: Count = 2, mask: Any = None, next_position: NextPosition = "longest_side",
 ) -> VisionPositions:  # fmt: skip
     """Return the positions of Ernie 4.5 VL: `temporal_merge` frames of a video become one; the ids are t, h, w as everywhere.
 
@@ -138,7 +151,18 @@ def ernie4_5_vl_positions(
     return _positions(types, images, videos, mask, next_position)
 
 
-def vision_grid_positions(grids: npt.ArrayLike, merge: int | Sequence[int] = 1, *, temporal: bool = False) -> IntArray:
+def _merges(argument: str, value: Any) -> int | tuple[int, ...]:
+    """Return patches a side of a token: one number, or one a grid."""
+    one = Whole(at_least=1)
+    several = isinstance(value, (list, tuple)) or getattr(value, "ndim", 0)
+    merges: int | tuple[int, ...] = (
+        ListOf(one, "integers", numbered=False)(argument, value) if several else one(argument, value)
+    )
+    return merges
+
+
+@checked
+def vision_grid_positions(grids: Any, merge: Annotated[Any, _merges] = 1, *, temporal: Flag = False) -> Any:
     """Return the (h, w) ids of a vision tower's patches, (2, n), or with `temporal` the (t, h, w) ids, (3, n).
 
     grids: (m, 3), patches (t, h, w); n is the sum of t h w.  Patches come in merge order: the merge x merge patches of a token after
@@ -146,12 +170,12 @@ def vision_grid_positions(grids: npt.ArrayLike, merge: int | Sequence[int] = 1, 
     Axes come first, as plans take them: the transpose of `vision_utils.get_vision_position_ids` in transformers.  Rules R-7.3, R-7.11.
     """
     sizes = _sizes("grids", grids)
-    merges = list(merge) if isinstance(merge, (Sequence, np.ndarray)) else [merge] * len(sizes)
+    merges = [merge] * len(sizes) if isinstance(merge, int) else merge
     if len(merges) != len(sizes):
         raise RopeError("merge", len(merges), f"must be one number, or one a grid, {len(sizes)}", rule="R-12.7")
     parts = [_tower_ids(grid, m) for grid, m in zip(sizes, merges, strict=True)]
     ids = np.concatenate(parts, axis=1) if parts else np.zeros((3, 0), np.int64)
-    return ids if temporal else ids[1:]
+    return like(grids)(ids if temporal else ids[1:])
 
 
 def _tower_ids(grid: Sequence[int], merge: int) -> IntArray:
@@ -163,19 +187,16 @@ def _tower_ids(grid: Sequence[int], merge: int) -> IntArray:
     return np.stack([np.repeat(np.arange(t), h * w), np.tile(rows, t), np.tile(columns, t)])
 
 
-def _positions(
-    types: npt.ArrayLike, images: list[_Grid], videos: list[_Grid], mask: npt.ArrayLike | None, next_position: str
-) -> VisionPositions:
+def _positions(types: Any, images: list[_Grid], videos: list[_Grid], mask: Any, next_position: str) -> VisionPositions:
     """Return the positions of tokens whose grids are known; the rows of a batch take grids in turn."""
-    choice("next_position", next_position, NEXT_POSITIONS)
-    kinds = integer_positions("types", types)
+    kinds = integers("types", types)
     if kinds.ndim not in (1, 2) or not np.isin(kinds, (TEXT, IMAGE, VIDEO)).all():
         raise RopeError(
             "types", kinds.shape, "must be 0 (text), 1 (image) and 2 (video), of shape (s) or (b, s)", rule="R-12.5"
         )
-    kept = np.ones(kinds.shape, bool) if mask is None else np.asarray(mask)
-    if kept.shape != kinds.shape or kept.dtype.kind not in "biu" or not np.isin(kept, (0, 1)).all():
-        raise RopeError("mask", kept.shape, f"must hold 0 and 1, in the shape of types, {kinds.shape}", rule="R-7.7")
+    kept = np.ones(kinds.shape, np.int64) if mask is None else mask_of("mask", mask)
+    if kept.shape != kinds.shape:
+        raise RopeError("mask", kept.shape, f"must have the shape of types, {kinds.shape}", rule="R-7.7")
     left = {IMAGE: iter(images), VIDEO: iter(videos)}
     ids = np.zeros((3, *np.atleast_2d(kinds).shape), np.int64)
     deltas = []
@@ -191,10 +212,9 @@ def _positions(
             raise RopeError(
                 argument, f"{extra} of them", "have no tokens", "Is a token's type wrong, or text cut off?", "R-12.5"
             )
-    shape = (3, *kinds.shape)
-    return VisionPositions(
-        integer_positions("ids", ids.reshape(shape)), np.array(deltas, np.int64).reshape(kinds.shape[:-1])
-    )
+    own, shape = like(types), (3, *kinds.shape)
+    within = integers("ids", ids.reshape(shape))  # refuses those that came to lie too far
+    return VisionPositions(own(within), own(np.array(deltas, np.int64).reshape(kinds.shape[:-1])))
 
 
 def _row_positions(kinds: IntArray, left: dict[int, Iterator[_Grid]], next_position: str) -> IntArray:
@@ -240,10 +260,9 @@ def _grid_ids(grid: _Grid) -> IntArray:
     return np.stack(axes).reshape(3, -1)
 
 
-def _grids(argument: str, grids: npt.ArrayLike, merge: int, temporal_merge: int = 1) -> list[_Grid]:
+def _grids(argument: str, grids: Any, merge: int, temporal_merge: int = 1) -> list[_Grid]:
     """Return grids of patches as grids of tokens."""
     sizes = _sizes(argument, grids)
-    integer("temporal_merge", temporal_merge, at_least=1)
     for t, h, w in sizes:
         _check_merge(argument, (t, h, w), merge)
         if t % temporal_merge:
@@ -253,20 +272,19 @@ def _grids(argument: str, grids: npt.ArrayLike, merge: int, temporal_merge: int 
     return [_Grid(t // temporal_merge, h // merge, w // merge) for t, h, w in sizes]
 
 
-def _sizes(argument: str, grids: npt.ArrayLike) -> list[tuple[int, int, int]]:
+def _sizes(argument: str, grids: Any) -> list[tuple[int, int, int]]:
     """Return grids as tuples (t, h, w) of sizes above 0."""
-    sizes = integer_positions(argument, grids)
+    sizes = integers(argument, grids)
     if sizes.size == 0:
         return []
     if sizes.ndim != 2 or sizes.shape[1] != 3 or sizes.min() < 1:
         raise RopeError(argument, grids, "must be sizes (t, h, w) above 0, one row a grid", rule="R-12.7")
-    if sum(math.prod(grid) for grid in sizes.tolist()) > LARGEST_POSITION:
-        raise RopeError(argument, grids, "have more than 2^31 - 1 patches", rule="R-12.7")
+    if sum(math.prod(grid) for grid in sizes.tolist()) > MOST_PATCHES:
+        raise RopeError(argument, grids, f"have more than {MOST_PATCHES} patches", rule="R-12.7")
     return [(t, h, w) for t, h, w in sizes.tolist()]
 
 
 def _check_merge(argument: str, grid: Sequence[int], merge: int) -> None:
-    integer("merge", merge, at_least=1)
     if grid[1] % merge or grid[2] % merge:
         cure = "Image processors make sizes that are; does the grid count tokens already?"
         raise RopeError(argument, tuple(grid), f"h and w are not multiples of merge={merge}", cure, "R-12.7")

@@ -11,7 +11,7 @@ import numpy as np
 
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
-from ropecore.read import read_json
+from ropecore.limits import read_json
 
 from . import UNIT, Box, identify
 
@@ -62,7 +62,7 @@ def main(options: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     sys.path.append(os.getcwd())  # at the end: it hides nothing that is installed
     box = with_arrays(load(options.function), options.arrays)
-    expected = None if options.expect is None else RopeConfig.from_dict(read_json(options.expect, "--expect"))
+    expected = None if options.expect is None else RopeConfig.from_dict(read_json("--expect", options.expect))
     found = identify(
         box, options.head_dim, n_axes=options.axes, dtype=options.dtype, expected=expected, seq_len=options.seq_len
     )

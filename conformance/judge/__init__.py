@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ropecore.errors import told
+
 from ..cases import Case
 from ..target import Target
 from ..verdicts import Mismatch, NotApplicable, Outcome, Skip, Verdict, Way
@@ -70,7 +72,7 @@ def _attempt(kind: Kind, case: Case, target: Target, way: Way) -> Outcome:
         return Outcome("skipped", str(why) or "without a reason")
     except Exception as error:
         verdict: Verdict = "fail" if target.refused(error) else "errored"
-        return Outcome(verdict, f"{'refused: ' if verdict == 'fail' else ''}{type(error).__name__}: {error}", way)
+        return Outcome(verdict, f"{'refused: ' if verdict == 'fail' else ''}{told(error)}", way)
     return Outcome("pass")
 
 

@@ -8,17 +8,17 @@ mutant's flag run first, the smallest first.
 
 import importlib.util
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
 from ropecore import RopeError
+from ropecore.arguments import Flag, Function, Names, checked
 
-from ..cases import Case, all_cases, names
+from ..cases import Case, all_cases
 from ..judge import judge
 from ..reports.report import environment, suite
-from ..runner import Progress
 from ..target import Target
 from . import Right, mutants
 
@@ -123,8 +123,9 @@ def _row(result: Caught, full: bool) -> tuple[str, ...]:
     return result.mutant.flag, count, "yes" if result.by_flag else "NO", result.by[0], bug
 
 
+@checked
 def run_mutants(
-    flags: str | Iterable[str] | None = None, full: bool = False, progress: Progress | None = None
+    flags: Names | None = None, full: Flag = False, progress: Function | None = None
 ) -> MutantReport:
     """Run the suite against the mutants of these flags, all unless given; each stops at the first
     catch unless `full`.
@@ -133,7 +134,7 @@ def run_mutants(
     bfloat16.
     """
     known = mutants()
-    wanted = names(flags)
+    wanted = flags or ()
     unknown = sorted(set(wanted) - {mutant.flag for mutant in known})
     if unknown:
         raise RopeError("flags", unknown[0], "no mutant has it", "They are M1 to M95.")

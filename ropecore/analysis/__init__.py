@@ -6,30 +6,35 @@ takes them as it takes positions, (n_axes, ..).  Nothing here is needed to rotat
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ropecore.config import RopeConfig
-from ropecore.errors import RopeError, choice, integer
-from ropecore.plan import FloatArray, RotaryPlan
-from ropecore.positions import LARGEST_POSITION
+from ropecore.arguments import Count, Floats, OneOf, Reals, Whole, checked
+from ropecore.arrays import LARGEST_POSITION, reals
+from ropecore.config import Config
+from ropecore.errors import RopeError, integer
+from ropecore.plan import FloatArray, Plan, RotaryPlan
 from ropecore.precision import cos_sin_of_phase, limbs, phase_32
 from ropecore.rotation import angles, cos_sin
 
 ANGLES = ("exact", "float32", "input")
 TABLES = ("float32", "bfloat16", "float16")
 LARGEST_STEP = 1 << 17
+LARGEST_MOMENTS = 512  # lanes of score_variance: its matrices have their cube in numbers
+MOST_TERMS = 1 << 28  # of uniqueness, pairs times distances: seconds of work
 _BLOCK = 1 << 12
 
 
-def turns(plan: RotaryPlan, context: int) -> FloatArray:
+@checked
+def turns(plan: Plan, context: Count) -> FloatArray:
     """Return the turns that each pair makes within a context, context * |F| / (2 pi), in the shape of `plan.wavelengths`."""
-    return integer("context", context, at_least=1) / plan.wavelengths
+    return context / plan.wavelengths
 
 
-def stretches(config: RopeConfig, seq_len: int | None = None) -> FloatArray:
+@checked
+def stretches(config: Config, seq_len: Count | None = None) -> FloatArray:
     """Return by how much the scaling rule makes the wavelength of each pair longer, |f_j| / |F_j|, (n_pairs,).
 
     f: the frequencies without the rule, F: with it.  Infinite where the rule stops a pair, 1 where it keeps it.  seq_len: the
@@ -43,7 +48,8 @@ def stretches(config: RopeConfig, seq_len: int | None = None) -> FloatArray:
         return np.where(plain == scaled, 1.0, plain / scaled)
 
 
-def bands(config: RopeConfig, seq_len: int | None = None) -> list[str]:
+@checked
+def bands(config: Config, seq_len: Count | None = None) -> list[str]:
     """Return what the scaling rule did to each pair: "kept", "blended", "stretched" (by its whole factor), "sped up" or "stopped".
 
     By `stretches`: 1; between 1 and the factor; the factor (within 1e-12, as F is rounded); below 1; infinite.
@@ -55,13 +61,9 @@ def bands(config: RopeConfig, seq_len: int | None = None) -> list[str]:
     return names
 
 
-def score_mean(
-    plan: RotaryPlan,
-    distances: npt.ArrayLike,
-    mean_q: npt.ArrayLike,
-    mean_k: npt.ArrayLike,
-    cross_covariance: npt.ArrayLike | None = None,
-) -> FloatArray:
+@checked
+@np.errstate(over="ignore", invalid="ignore")
+def score_mean(plan: Plan, distances: Any, mean_q: Any, mean_k: Any, cross_covariance: Any = None) -> FloatArray:
     """Return the expected score of a query with a key at each distance, (.., n), n = i - j: no softmax scale.
 
     E[(R_i q).(R_j k)] = A^2 (c + sum_j M_j(n) (a_j cos(n F_j) + b_j sin(n F_j))), with for lanes (r0, r1) of pair j
@@ -74,6 +76,10 @@ def score_mean(
     q, k = _vector("mean_q", plan, mean_q), _vector("mean_k", plan, mean_k)
     r0, r1 = relative.lanes.T
     still = np.setdiff1d(np.arange(plan.head_dim), relative.lanes)
+    try:
+        np.broadcast_shapes(q.shape, k.shape)
+    except ValueError as error:
+        raise RopeError("mean_k", k.shape, f"does not broadcast against mean_q, {q.shape}", rule="R-12.4") from error
     a, b = q[..., r0] * k[..., r0] + q[..., r1] * k[..., r1], q[..., r0] * k[..., r1] - q[..., r1] * k[..., r0]
     c = (q[..., still] * k[..., still]).sum(axis=-1)
     if cross_covariance is not None:
@@ -84,13 +90,10 @@ def score_mean(
     return mean
 
 
+@checked
+@np.errstate(over="ignore", invalid="ignore")
 def score_variance(
-    plan: RotaryPlan,
-    distances: npt.ArrayLike,
-    mean_q: npt.ArrayLike,
-    mean_k: npt.ArrayLike,
-    covariance_q: npt.ArrayLike,
-    covariance_k: npt.ArrayLike,
+    plan: Plan, distances: Any, mean_q: Any, mean_k: Any, covariance_q: Any, covariance_k: Any
 ) -> FloatArray:
     """Return the variance of the score of an independent query and key at each distance, (n,): no softmax scale.
 
@@ -98,8 +101,12 @@ def score_variance(
     the first term is z^T K z with K_fg = tr(S_q B_f^T S_k B_g), S = C + mean mean^T.  True of every distribution with these means
     (head_dim,) and covariances (head_dim, head_dim).  Rule R-9.11.
     """
+    if plan.head_dim > LARGEST_MOMENTS:
+        raise RopeError("plan", plan, f"must have at most {LARGEST_MOMENTS} lanes here", rule="R-9.6")
     relative, cos, sin = _relative(plan, distances)
     q, k = _vector("mean_q", plan, mean_q), _vector("mean_k", plan, mean_k)
+    if q.ndim != 1 or k.ndim != 1:
+        raise RopeError("mean_q", (q.shape, k.shape), f"means must be ({plan.head_dim},)", rule="R-12.4")
     square_q = _matrix("covariance_q", plan, covariance_q) + np.outer(q, q)
     square_k = _matrix("covariance_k", plan, covariance_k) + np.outer(k, k)
     j, (r0, r1) = np.arange(relative.n_pairs), relative.lanes.T
@@ -114,7 +121,8 @@ def score_variance(
     return variance
 
 
-def decay_bound(plan: RotaryPlan, distances: npt.ArrayLike) -> FloatArray:
+@checked
+def decay_bound(plan: Plan, distances: Any) -> FloatArray:
     """Return the relative strength over relative distance that the RoFormer paper draws, (..): (2 / R) sum_i |S_i|.
 
     S_i = sum over j < i of e^(i n F_j), i = 1 .. R/2, pairs in the order of their first lanes: by Abel's summation, the score is at most
@@ -126,7 +134,8 @@ def decay_bound(plan: RotaryPlan, distances: npt.ArrayLike) -> FloatArray:
     return bound
 
 
-def encoding_distance(plan: RotaryPlan, distances: npt.ArrayLike) -> FloatArray:
+@checked
+def encoding_distance(plan: Plan, distances: Any) -> FloatArray:
     """Return how far the encodings of two positions n apart lie from each other, (..): sqrt(sum_j 4 sin^2(n F_j / 2)).
 
     The encoding of p is the vector of cos(p F_j) and sin(p F_j) of all pairs, so the distance depends on n alone; at most 2 sqrt(n_pairs).
@@ -146,15 +155,17 @@ class Uniqueness:
     margin: float  # slowest wavelength / length: below 1 no pair by itself tells the two ends apart
 
 
-def uniqueness(plan: RotaryPlan, length: int, at_least: int = 1) -> Uniqueness:
+@checked
+def uniqueness(plan: Plan, length: Annotated[int, Whole(at_least=2)], at_least: Count = 1) -> Uniqueness:
     """Return which two positions of a context are most alike, at_least apart: min over n < length of `encoding_distance`.
 
     Positions can be told apart as long as this is above what the arithmetic rounds off.  D3 asks for the slowest wavelength to be
     above the context (margin > 1), which is sufficient and not necessary.
     """
     _one_axis(plan)
-    length = integer("length", length, at_least=2)
     first = integer("at_least", at_least, at_least=1, at_most=length - 1)
+    if (length - first) * plan.n_pairs > MOST_TERMS:
+        raise RopeError("length", length, "has more distances than can be looked at", "Give a smaller one.", "R-12.3")
     best = (math.inf, 0)
     for start in range(first, length, _BLOCK):
         n = np.arange(start, min(start + _BLOCK, length))
@@ -164,7 +175,8 @@ def uniqueness(plan: RotaryPlan, length: int, at_least: int = 1) -> Uniqueness:
     return Uniqueness(length, best[1], best[0], slowest, slowest / length)
 
 
-def repeats(plan: RotaryPlan) -> tuple[FloatArray, FloatArray]:
+@checked
+def repeats(plan: Plan) -> tuple[FloatArray, FloatArray]:
     """Return where each pair by itself comes back to its start, and by how much it misses: distances and radians, (n_pairs,).
 
     n_j = round(2 pi / |F_j|), the whole distance nearest to a turn, and n_j |F_j| - 2 pi, at most |F_j| / 2; F_j taken within half a turn,
@@ -177,7 +189,13 @@ def repeats(plan: RotaryPlan) -> tuple[FloatArray, FloatArray]:
         return n, np.where(f == 0, 0.0, n * f - 2 * math.pi)
 
 
-def resolution(plan: RotaryPlan, position: int, table: str = "float32", angle: str = "exact") -> FloatArray:
+@checked
+def resolution(
+    plan: Plan,
+    position: Annotated[int, Whole(at_most=LARGEST_POSITION - LARGEST_STEP)],
+    table: Annotated[str, OneOf(TABLES)] = "float32",
+    angle: Annotated[str, OneOf(ANGLES)] = "exact",
+) -> FloatArray:
     """Return the smallest step from a position at which the table of each pair changes in any bit, (n_pairs,), in positions.
 
     table: the dtype that cos and sin are kept in, "float32", "bfloat16" or "float16".  angle: "exact" (R-10.2), "float32" for
@@ -185,9 +203,7 @@ def resolution(plan: RotaryPlan, position: int, table: str = "float32", angle: s
     Infinite where no step up to 2^17 changes it.  1 means that neighbours are told apart.  D3.
     """
     _one_axis(plan)
-    p = integer("position", position, at_most=LARGEST_POSITION - LARGEST_STEP)
-    choice("table", table, TABLES)
-    choice("angle", angle, ANGLES)
+    p = position
     here = _table(plan, np.array([p]), table, angle)
     steps, start, size = np.full(plan.n_pairs, math.inf), 1, 64
     while start <= LARGEST_STEP and np.isinf(steps).any():
@@ -198,19 +214,28 @@ def resolution(plan: RotaryPlan, position: int, table: str = "float32", angle: s
     return steps
 
 
-def attention_entropy(scores: npt.ArrayLike, axis: int = -1) -> FloatArray:
+@checked
+def attention_entropy(scores: Floats, axis: Annotated[int, Whole(at_least=-64, at_most=63)] = -1) -> FloatArray:
     """Return the entropy of softmax(scores) along an axis, in nats: -sum p ln p; ln n where attention is even.
 
     scores: with the softmax scale, and with A^2, which is YaRN's temperature, if there is one; -inf where masked.
     """
-    s = np.asarray(scores, np.float64)
-    weights = np.exp(s - s.max(axis=axis, keepdims=True))
+    s = scores.astype(np.float64)
+    if not -s.ndim <= axis < s.ndim:
+        raise RopeError("axis", axis, f"must be a dimension of shape {s.shape}", rule="R-12.7")
+    best = s.max(axis=axis, keepdims=True, initial=-math.inf)
+    if not np.isfinite(best).all():
+        reason = "must be numbers, and -inf where masked, with one or more tokens to attend to"
+        raise RopeError("scores", scores, reason, rule="R-12.4")
+    weights = np.exp(s - best)
     p = weights / weights.sum(axis=axis, keepdims=True)
     entropy: FloatArray = -(p * np.log(np.where(p == 0, 1, p))).sum(axis=axis)
     return entropy
 
 
-def expected_entropy(mean: npt.ArrayLike, variance: npt.ArrayLike | float = 0.0) -> FloatArray:
+@checked
+@np.errstate(over="ignore", invalid="ignore")
+def expected_entropy(mean: Reals, variance: Reals = 0.0) -> FloatArray:
     """Return the entropy of attention at each length, in nats, for normal scores whose mean and variance depend on the distance.
 
     For n = 1, 2, ..: ln Z_n - sum over d < n of (m_d + v_d) e^(m_d + v_d / 2) / Z_n, Z_n = sum over d < n of e^(m_d + v_d / 2); with m = 0 and one v
@@ -218,7 +243,10 @@ def expected_entropy(mean: npt.ArrayLike, variance: npt.ArrayLike | float = 0.0)
     mean, variance: (n,) of the scores at distance 0, 1, .., with the softmax scale: `score_mean / sqrt(D)` and `score_variance / D`
     of a plan with YaRN's attention factor, and of one without, give entropy with its temperature and without.  Peng et al. 2023, section 3.4.
     """
-    m, v = np.broadcast_arrays(np.asarray(mean, np.float64), np.asarray(variance, np.float64))
+    if mean.ndim > 1 or np.ndim(variance) > 1 or (np.size(variance) != 1 and mean.size not in (1, np.size(variance))):
+        reason = "mean and variance must be (n,), or one number"
+        raise RopeError("mean", (mean.shape, np.shape(variance)), reason, rule="R-12.7")
+    m, v = np.broadcast_arrays(np.atleast_1d(mean), variance)
     log_weight = m + v / 2
     log_total = np.logaddexp.accumulate(log_weight)
     top = log_weight.max(initial=0.0)
@@ -227,7 +255,7 @@ def expected_entropy(mean: npt.ArrayLike, variance: npt.ArrayLike | float = 0.0)
     return entropy
 
 
-def _relative(plan: RotaryPlan, distances: npt.ArrayLike) -> tuple[RotaryPlan, FloatArray, FloatArray]:
+def _relative(plan: RotaryPlan, distances: Any) -> tuple[RotaryPlan, FloatArray, FloatArray]:
     """Return the rotation of q by its distance from k, with A of both, (n, n_pairs): lanes written are the same in q and k, so they cancel."""
     relative = plan.replace(out_lanes=plan.lanes, centre=0.0)
     cos, sin = cos_sin(relative, distances)
@@ -236,14 +264,14 @@ def _relative(plan: RotaryPlan, distances: npt.ArrayLike) -> tuple[RotaryPlan, F
     return relative, cos * plan.attention_factor, sin * plan.attention_factor
 
 
-def _vector(argument: str, plan: RotaryPlan, values: npt.ArrayLike) -> FloatArray:
-    vector = np.asarray(values, np.float64)
+def _vector(argument: str, plan: RotaryPlan, values: Any) -> FloatArray:
+    vector = reals(argument, values, rule="R-12.4")
     if vector.shape[-1:] != (plan.head_dim,):
         raise RopeError(argument, vector.shape, f"must end in head_dim, {plan.head_dim}", rule="R-12.4")
     return vector
 
 
-def _matrix(argument: str, plan: RotaryPlan, values: npt.ArrayLike) -> FloatArray:
+def _matrix(argument: str, plan: RotaryPlan, values: Any) -> FloatArray:
     matrix = _vector(argument, plan, values)
     if matrix.ndim != 2 or len(matrix) != plan.head_dim:
         raise RopeError(argument, matrix.shape, f"must be ({plan.head_dim}, {plan.head_dim})", rule="R-12.4")

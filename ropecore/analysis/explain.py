@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ropecore.analysis import bands, stretches
+from ropecore.arguments import Count, checked
 from ropecore.attention import attention_rules
-from ropecore.config import RopeConfig
-from ropecore.errors import integer
+from ropecore.config import Config, RopeConfig
 from ropecore.plan import RotaryPlan
 
 
@@ -71,13 +71,13 @@ class Explanation:
         return "\n".join([*head, *body, *notes])
 
 
-def explain(config: RopeConfig, context: int, seq_len: int | None = None) -> Explanation:
+@checked
+def explain(config: Config, context: Count, seq_len: Count | None = None) -> Explanation:
     """Return what a configuration does to each pair within a context of that many positions.
 
     turns_j = context * |F_j| / 2 pi; stretch_j = |f_j| / |F_j|, F scaled and f not.  seq_len: the length that length-dependent
     rules plan for, the context unless given (R-5.4).
     """
-    context = integer("context", context, at_least=1)
     seq_len = context if seq_len is None else seq_len
     rows = config.rows(seq_len)
     frequency = rows.frequencies.sum(axis=1)

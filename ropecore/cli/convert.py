@@ -11,7 +11,8 @@ from typing import Any
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
 from ropecore.lanes import PAIRINGS
-from ropecore.read import read_configs, read_json
+from ropecore.limits import read_json
+from ropecore.read import read_configs
 from ropecore.read.families import UnknownFamily
 from ropecore.read.keys import head_counts
 from ropecore.read.parts import text_keys
@@ -122,7 +123,7 @@ def _sizes(options: argparse.Namespace, checkpoint: Checkpoint) -> dict[str, Any
     sizes = {name: getattr(options, name) for name in (*names, "lane_offset")}
     path = options.config or _config_beside(Path(options.checkpoint))
     if path is not None and None in (sizes[name] for name in names):
-        said = config_sizes(read_json(path, "--config"), options, is_converted(checkpoint))
+        said = config_sizes(read_json("--config", path), options, is_converted(checkpoint))
         sizes = {name: said.get(name) if size is None else size for name, size in sizes.items()}
     for name in ("head_dim", "n_heads"):
         if sizes[name] is None:

@@ -11,7 +11,8 @@ from ropecore.axes import ORDERS
 from ropecore.config import AXIS_FREQUENCIES, KEYWORDS, RopeConfig
 from ropecore.errors import RopeError
 from ropecore.lanes import PAIRINGS
-from ropecore.read import read_json, select
+from ropecore.limits import parse_json, read_json
+from ropecore.read import select
 from ropecore.scaling import RULES, rule_from_dict
 
 from .common import add_command, output_file
@@ -72,7 +73,7 @@ def _explain(options: argparse.Namespace) -> int:
     _check_together(options, given)
     if options.source is not None:
         return _explain_source(options, given)
-    config = RopeConfig.from_dict(given if options.config is None else read_json(options.config, "--config"))
+    config = RopeConfig.from_dict(given if options.config is None else read_json("--config", options.config))
     explanation = explain(config, CONTEXT if options.context is None else options.context, options.seq_len)
     if options.plot is not None:
         save_plot({"": explanation}, options.plot)
@@ -107,8 +108,8 @@ def _parameter(text: str) -> tuple[str, Any]:
     if not equals:
         raise RopeError("--scaling", text, "parameters are NAME=VALUE", "For example factor=8.")
     try:
-        return name, json.loads(value)
-    except ValueError:
+        return name, parse_json("--scaling", value)
+    except RopeError:
         return name, value
 
 

@@ -5,7 +5,6 @@
 Sources are untrusted files: their size is limited, nothing in them is run, and no default is silent (`RopeConfig.report`).
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +12,10 @@ from typing import Any
 
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
+from ropecore.limits import read_json
 from ropecore.read import huggingface, params_json
 from ropecore.read.parts import Request
 
-LARGEST_CONFIG = 1 << 24  # bytes
 NAMES = ("config.json", "params.json")  # of a folder, the first that is there
 
 Found = dict[str, RopeConfig | None]
@@ -83,7 +82,7 @@ def _load(source: Any) -> tuple[Any, str]:
     """Return the source as a dictionary, or the path of a GGUF file, and its name."""
     if isinstance(source, (str, os.PathLike)):
         path = _file(Path(source))
-        return (path, path.name) if path.suffix == ".gguf" else (read_json(path), path.name)
+        return (path, path.name) if path.suffix == ".gguf" else (read_json("source", path), path.name)
     if hasattr(source, "to_dict") and not isinstance(source, type):
         return source.to_dict(), type(source).__name__
     if isinstance(source, Mapping):
@@ -101,20 +100,3 @@ def _file(path: Path) -> Path:
         reason = "has several .gguf files" if found else "is a folder without config.json, params.json or .gguf"
         raise RopeError("source", str(path), reason, "Name the file.", "R-12.6")
     return found[0]
-
-
-def read_json(path: Path, argument: str = "source") -> dict[str, Any]:
-    """Return the object in a JSON file of at most 16 MiB; argument is what refusals call it."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST_CONFIG + 1)
-        if len(text) > LARGEST_CONFIG:
-            raise RopeError(argument, str(path), f"is larger than {LARGEST_CONFIG} bytes", rule="R-12.6")
-        value = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, RopeError):
-            raise
-        raise RopeError(argument, str(path), f"cannot be read: {error}", rule="R-12.6") from error
-    if not isinstance(value, dict):
-        raise RopeError(argument, str(path), "must hold an object", rule="R-12.6")
-    return value

@@ -9,17 +9,18 @@ import fnmatch
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ropecore.errors import RopeError, choice, integer
+from ropecore.arguments import HeadCount, ListOf, OneOf, Whole, check_fields, checked, name
+from ropecore.arrays import own_array
+from ropecore.errors import RopeError, choice
 from ropecore.lanes import IntArray
-from ropecore.plan import RotaryPlan
+from ropecore.plan import Plan, RotaryPlan
 
 KINDS = ("rows", "bias", "norm", "scale", "lora_b")
-LARGEST_HEADS = 1 << 16
 
 ROLES = ("q", "k", "q_norm", "k_norm", "qkv")
 FUSED = ("concat", "grouped")
@@ -38,6 +39,16 @@ LATENT = (
     "*.wkv_[ab].*",
 )  # keys that share a projection with latent values
 
+
+def _pattern(argument: str, value: Any) -> tuple[str, str]:
+    """Return a pair of a role and a glob."""
+    role, glob = ListOf(name, "a role and a glob", 2, 2, numbered=False)(argument, value)
+    return choice(argument, role, ROLES), glob
+
+
+Fused = Annotated[str, OneOf(FUSED)]
+Patterns = Annotated[tuple[tuple[str, str], ...], ListOf(_pattern, "pairs (role, glob)", longest=1000, numbered=False)]
+
 KIND_OF_SUFFIX = {
     "weight": "rows", "weight_packed": "rows", "bias": "bias", "weight_zero_point": "bias",
     "weight_scale": "scale", "weight_scale_inv": "scale", "scale": "scale", "scales": "scale", "biases": "scale", "SCB": "scale",
@@ -45,14 +56,15 @@ KIND_OF_SUFFIX = {
 NO_ENTRY_A_LANE = ("weight_shape", "weight_g_idx")
 
 
+@checked
 def convert_pairing(
     weight: Any,
-    plan_from: RotaryPlan,
-    plan_to: RotaryPlan,
+    plan_from: Plan,
+    plan_to: Plan,
     *,
-    n_heads: int | None = None,
-    kind: str = "rows",
-    axis: int = 0,
+    n_heads: HeadCount | None = None,
+    kind: Annotated[str, OneOf(KINDS)] = "rows",
+    axis: Annotated[int, Whole(at_least=-64, at_most=63, rule="R-12.7")] = 0,
 ) -> Any:
     """Return a tensor of the query or key projection, as a model that rotates by plan_to needs it.
 
@@ -68,20 +80,33 @@ def convert_pairing(
     n_heads: heads of *this* tensor (a key projection has n_kv_heads); None: as many as fit.  It tells a packed tensor from a plain one.
     RopeError if the plans are not one rotation on two sets of lanes, or the size does not fit.  Rules R-3.7, R-3.8.
     """
-    choice("kind", kind, KINDS)
     order = lane_order(plan_from, plan_to)
-    shape = tuple(getattr(weight, "shape", ()))
-    if kind == "scale" and not shape:
-        return weight
+    weight = _array(weight, scalar=kind == "scale")
+    shape = tuple(weight.shape)
     if not shape:
-        raise RopeError("weight", type(weight).__name__, "must be an array with at least one dimension", rule="R-12.4")
-    if isinstance(axis, bool) or not hasattr(axis, "__index__") or not -len(shape) <= axis < len(shape):
+        return weight
+    if not -len(shape) <= axis < len(shape):
         raise RopeError("axis", axis, f"must be a dimension of shape {shape}", rule="R-12.7")
-    rotates = None if n_heads is None else [True] * integer("n_heads", n_heads, at_least=1, at_most=LARGEST_HEADS)
-    return _take(weight, entry_order(order, int(shape[axis]), rotates, kind), int(axis) % len(shape))
+    rotates = None if n_heads is None else [True] * n_heads
+    return _take(weight, entry_order(order, int(shape[axis]), rotates, kind), axis % len(shape))
 
 
-def lane_order(plan_from: RotaryPlan, plan_to: RotaryPlan) -> IntArray:
+def _array(weight: Any, scalar: bool) -> Any:
+    """Return an array of any library as it is; a list is none, as its dtype would be a guess."""
+    if not (isinstance(weight, (int, float)) and scalar):
+        cure = "Pass an array, for example numpy.asarray(weight)."
+        if not hasattr(weight, "dtype") or not hasattr(weight, "shape"):
+            raise RopeError("weight", type(weight).__name__, "is not an array", cure, "R-12.4")
+        _, weight = own_array("weight", weight)
+        if not tuple(weight.shape) and not scalar:
+            raise RopeError("weight", weight, "must be an array with at least one dimension", rule="R-12.4")
+        if str(weight.dtype) == "object" or getattr(weight.dtype, "names", None):
+            raise RopeError("weight", str(weight.dtype), "must hold numbers", cure, "R-12.4")
+    return np.asarray(weight) if isinstance(weight, (int, float)) else weight
+
+
+@checked
+def lane_order(plan_from: Plan, plan_to: Plan) -> IntArray:
     """Return order (head_dim,): lane i of a head under plan_to is lane order[i] of the head under plan_from.
 
     Rows are matched by the bits of their frequencies and magnitudes; a row that turns the other way is the same row with its
@@ -214,20 +239,15 @@ class Projections:
     """
 
     order: IntArray
-    n_heads: int
-    n_kv_heads: int
-    fused: str | None = None
-    patterns: tuple[tuple[str, str], ...] | None = None
+    n_heads: HeadCount
+    n_kv_heads: HeadCount
+    fused: Fused | None = None
+    patterns: Patterns | None = None
 
     def __post_init__(self) -> None:
-        for name in ("n_heads", "n_kv_heads"):
-            integer(name, getattr(self, name), at_least=1, at_most=LARGEST_HEADS)
+        check_fields(self)
         if self.n_heads % self.n_kv_heads:
             raise RopeError("n_kv_heads", self.n_kv_heads, f"does not divide n_heads={self.n_heads}", rule="R-12.7")
-        if self.fused is not None:
-            choice("fused", self.fused, FUSED)
-        for role, _ in self.patterns or ():
-            choice("patterns", role, ROLES)
 
     def role(self, name: str) -> str | None:
         """Return which of ROLES a tensor of this name has, or None."""

@@ -15,16 +15,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Annotated, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from ropecore.arguments import Count, Flag, Function, HeadCount, PathLike, checked, path
 from ropecore.errors import RopeError
 from ropecore.lanes import IntArray
-from ropecore.plan import RotaryPlan
-from ropecore.weights import Projections, lane_order
+from ropecore.limits import open_file, parse_json, read_json
+from ropecore.plan import Plan
+from ropecore.weights import Fused, Patterns, Projections, lane_order
 
 LARGEST_HEADER = 100_000_000  # bytes; the limit of the format's own reader, and ours for an index
+MOST_VALUES = 1 << 22  # of a header or an index: ten a tensor
+MOST_DIMENSIONS = 64
+LARGEST_JOURNAL = 1 << 26  # bytes
 CHUNK = 4 << 20  # bytes that are copied at once
 COMMIT_EVERY = 64 << 20  # bytes after which the journal notes what is on the disk
 PAIRING_KEY = "ropecore.pairing"  # in a file's metadata: what it was converted to
@@ -112,6 +117,14 @@ class Conversion:
     resumed_bytes: int = field(default=0, compare=False)  # of an earlier run that was killed
 
 
+def checkpoint_or_path(argument: str, value: Any) -> Any:
+    """Return a checkpoint that is open already, or the path of one."""
+    return value if isinstance(value, Checkpoint) else path(argument, value)
+
+
+Source = Annotated["str | os.PathLike[str] | Checkpoint", checkpoint_or_path]
+
+
 class _Shard(NamedTuple):
     """A file of the checkpoint: its name, its header before and after, and what moves in it."""
 
@@ -121,19 +134,20 @@ class _Shard(NamedTuple):
     moves: Moves
 
 
+@checked
 def convert_checkpoint(
-    source: str | os.PathLike[str] | Checkpoint,
-    output: str | os.PathLike[str],
-    plan_from: RotaryPlan,
-    plan_to: RotaryPlan,
+    source: Source,
+    output: PathLike,
+    plan_from: Plan,
+    plan_to: Plan,
     *,
-    n_heads: int,
-    n_kv_heads: int,
-    fused: str | None = None,
-    patterns: tuple[tuple[str, str], ...] | None = None,
-    progress: Progress | None = None,
-    commit_every: int = COMMIT_EVERY,
-    dry_run: bool = False,
+    n_heads: HeadCount,
+    n_kv_heads: HeadCount,
+    fused: Fused | None = None,
+    patterns: Patterns | None = None,
+    progress: Function | None = None,
+    commit_every: Count = COMMIT_EVERY,
+    dry_run: Flag = False,
 ) -> Conversion:
     """Convert a safetensors checkpoint that rotates by plan_from into one that rotates by plan_to.
 
@@ -168,7 +182,8 @@ def convert_checkpoint(
     return Conversion(target, tuple(checkpoint.headers), len(names), checkpoint.data_bytes, converted, left, resumed)
 
 
-def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+@checked
+def open_checkpoint(path: PathLike) -> Checkpoint:
     """Return the files of a checkpoint with their headers: of a .safetensors file, an index, or a folder that has one of them."""
     path = Path(path)
     if path.is_dir():
@@ -189,14 +204,15 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(path.parent, headers, path.name, is_folder=True)
 
 
-def read_header(path: str | os.PathLike[str]) -> Header:
+@checked
+def read_header(path: PathLike) -> Header:
     """Return the header of a safetensors file, checked against the file: sizes, offsets, overlaps, gaps, keys given twice.
 
     A file is a 64-bit little-endian length, that many bytes of JSON, and the tensors' bytes without gaps.
     RopeError for anything else, as a file is not trusted.  Source: github.com/huggingface/safetensors.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file("checkpoint", path) as file:
             size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or not 2 <= length <= min(LARGEST_HEADER, size - 8):
@@ -205,7 +221,9 @@ def read_header(path: str | os.PathLike[str]) -> Header:
             text = file.read(length)
     except OSError as error:
         raise RopeError("checkpoint", str(path), f"cannot be read: {error.strerror}") from error
-    mapping = _parse("checkpoint", path, text)
+    mapping = parse_json("checkpoint", text, source=str(path), largest=LARGEST_HEADER, most_values=MOST_VALUES)
+    if not isinstance(mapping, dict):
+        raise RopeError("checkpoint", str(path), "is not a JSON object")
     metadata = mapping.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise RopeError("checkpoint", str(path), "has metadata that are not strings")
@@ -226,7 +244,8 @@ def _tensor(path: Any, name: str, entry: Any) -> Tensor:
     """Return a header's entry as a tensor, or refuse it."""
 
     def sizes(values: Any) -> bool:
-        return isinstance(values, list) and all(type(n) is int and 0 <= n < 1 << 63 for n in values)
+        short = isinstance(values, list) and len(values) <= MOST_DIMENSIONS
+        return short and all(type(n) is int and 0 <= n < 1 << 63 for n in values)
 
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise RopeError("checkpoint", str(path), f"{name!r} must have a dtype, a shape and data_offsets")
@@ -245,35 +264,13 @@ def _tensor(path: Any, name: str, entry: Any) -> Tensor:
 
 def _read_index(path: Path) -> dict[str, str]:
     """Return which file has each tensor; only plain names of files beside the index are taken."""
-    try:
-        if path.stat().st_size > LARGEST_HEADER:
-            raise RopeError("index", str(path), f"is larger than {LARGEST_HEADER} bytes")
-        weight_map = _parse("index", path, path.read_bytes()).get("weight_map")
-    except OSError as error:
-        raise RopeError("index", str(path), f"cannot be read: {error.strerror}") from error
+    weight_map = read_json("index", path, largest=LARGEST_HEADER, most_values=MOST_VALUES).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise RopeError("index", str(path), "has no weight_map")
     for shard in weight_map.values():
         if not isinstance(shard, str) or not shard.endswith(".safetensors") or set(shard) & set("/\\:\0"):
             raise RopeError("index", shard, "is not the name of a .safetensors file beside the index")
     return weight_map
-
-
-def _parse(argument: str, path: Any, text: bytes) -> dict[str, Any]:
-    """Return a JSON object that gives no key twice."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len({key for key, _ in pairs}) != len(pairs):
-            raise ValueError("a key is given twice")
-        return dict(pairs)
-
-    try:
-        mapping = json.loads(text.decode(), object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
-        raise RopeError(argument, str(path), f"is not valid JSON: {error}") from error
-    if not isinstance(mapping, dict):
-        raise RopeError(argument, str(path), "is not a JSON object")
-    return mapping
 
 
 def _target(checkpoint: Checkpoint, output: Path) -> Path:
@@ -506,7 +503,7 @@ def _stage(target: Path, job: str) -> Iterator["_Stage"]:
     with open(folder / "journal.jsonl", "a+b") as journal:
         _lock(journal, target)
         journal.seek(0)
-        entries, length = _complete_lines(journal.read())
+        entries, length = _complete_lines(journal.read(min(LARGEST_JOURNAL, os.fstat(journal.fileno()).st_size)))
         if entries[:1] == [{"journal": JOURNAL, "job": job}]:
             journal.truncate(length)
         else:  # a new job, or the remains of another one
@@ -523,10 +520,11 @@ def _complete_lines(journal: bytes) -> tuple[list[dict[str, Any]], int]:
     """Return the journal's entries and their length in bytes; the last line may have been cut off."""
     length = journal.rfind(b"\n") + 1
     try:
-        entries = [json.loads(line) for line in journal[:length].splitlines()]
-    except ValueError:
+        entries = [parse_json("journal", line) for line in journal[:length].splitlines()]
+    except RopeError:
         return [], 0
-    return entries, length
+    known = all(isinstance(entry, dict) and type(entry.get("bytes", 0)) is int for entry in entries)
+    return (entries, length) if known else ([], 0)
 
 
 class _Stage:
