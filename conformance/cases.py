@@ -23,6 +23,7 @@ class Case:
     needs: tuple[str, ...]
     comment: str
     data: Mapping[str, Any] = field(repr=False, compare=False)
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)  # what judging it made of its data
 
     @property
     def topic(self) -> str:

@@ -105,7 +105,7 @@ def smoke(target: Target) -> str:
         key=lambda case: (len(case.needs), len(case.data["x"]["data"])),
     )
     for case in easy[:SMOKE]:
-        problem = _problem(Call.read(case.data), target)
+        problem = _problem(Call.of(case), target)
         if not problem:
             return ""
         problems.append(f"{case.id}: {problem}")

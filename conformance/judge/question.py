@@ -1,7 +1,8 @@
 """Rotations that a case asks for, and how a target is called for them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from ropecore.precision import numpy_dtype
 
 from .. import bounds
 from ..arrays import Array, Floats, decode, decode_floats
+from ..cases import Case
 from ..target import Target
 from ..verdicts import Mismatch, NotApplicable, Way
 
@@ -30,6 +32,19 @@ class Call:
     role: str
     mode: str
     question: Mapping[str, Any]  # the JSON object, for a target that reads it
+    memo: dict[Any, tuple[Floats, Floats]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, case: Case, *part: str | int, **names: str) -> "Call":
+        """Return the call of a case, or of a part of it; it is read once for all ways in which the case is judged."""
+        key = (part, tuple(names.items()))
+        if key not in case.memo:
+            data: Any = case.data
+            for step in part:
+                data = data[step]
+            case.memo[key] = cls.read({**data, "id": case.id}, **names)
+        call: Call = case.memo[key]
+        return call
 
     @classmethod
     def read(
@@ -51,7 +66,7 @@ class Call:
             question=question,
         )
 
-    @property
+    @cached_property
     def places(self) -> Array:
         """Return the positions that are meant, also where the call leaves them to the offset (R-7.4)."""
         if self.positions is not None:
@@ -64,6 +79,11 @@ class Call:
     def token_letter(self) -> str:
         """Return the letter along which positions run."""
         return "s" if "s" in self.tensor_format else "t"
+
+    @cached_property
+    def at(self) -> bounds.Turns:
+        """What the error model reads, at the positions of this call."""
+        return self.fit(bounds.turns(self.plan, self.places, self.role))
 
     def fit(self, at: bounds.Turns) -> bounds.Turns:
         """Return what the error model reads, shaped to broadcast against this call's x (R-7.3)."""
@@ -78,8 +98,15 @@ class Call:
         words = target.capabilities.words
         config, seq_len = self.question.get("config"), self.question.get("seq_len")
         own = bounds.own_frequencies(config, self.plan.lanes, seq_len) if words.own and config else bounds.GIVEN
-        at = self.fit(bounds.turns(self.plan, self.places, self.role))
-        return bounds.rotation_bound(self.plan, at, self.x, y, dtype, words, self.mode, own)
+        return bounds.rotation_bound(self.plan, self.at, self.x, y, dtype, words, self.mode, own)
+
+    def wanted(self, source: Mapping[str, Any], target: Target, dtype: str) -> tuple[Floats, Floats]:
+        """Return the exact result for x in a dtype, from a vector's, and its bound."""
+        key = (id(source), dtype, target.capabilities.words)
+        if key not in self.memo:
+            y = decode_floats(source) + self.moved_by_rounding(dtype)
+            self.memo[key] = y, self.bound(y, target, dtype)
+        return self.memo[key]
 
     def wrapped(self) -> "Call":
         """Return the call with its positions modulo 2^32: what is promised where they are not read (R-7.1)."""
@@ -93,11 +120,12 @@ class Call:
 
     def rotation(self, x: Floats) -> Floats:
         """Return ropecore's own float64 rotation of x at the positions of this call."""
-        at = self.fit(bounds.turns(self.plan, self.places, self.role))
+        at = self.at
         inverse, transpose = self.mode == "inverse", self.mode == "transpose"
         y = ropecore.rotate(self.plan, x, at.cos * at.scale, at.sin * at.scale, inverse=inverse, transpose=transpose)
         return np.asarray(y, np.float64)
 
+    @cached_property
     def untouched(self) -> list[int]:
         """Return the lanes in no row."""
         return sorted(set(range(self.plan.head_dim)) - set(self.plan.lanes.ravel().tolist()))
@@ -212,7 +240,7 @@ def rotated(target: Target, call: Call, way: Way) -> Array:
     before = target.to_numpy(x).copy()
     y = target.to_numpy(once(target, call, x, way)).copy()
     same_kind(y, before, None if way.path == "apply_" else target.to_numpy(x))
-    for lane in call.untouched():
+    for lane in call.untouched:
         if y[..., lane].tobytes() != before[..., lane].tobytes():
             raise Mismatch(f"lane {lane} is in no row of the plan and changed (R-2.2)")
     _again(target, call, way, y)

@@ -43,7 +43,7 @@ def refused_call(case: Case, target: Target, way: Way) -> Callable[[], object]:
             read, source = target.rule("read_config"), decode_object(data["source"])
             return lambda: read(source)
         case "rotate":
-            return refused_rotation(Call.read(data), data["dtype"] or way.dtype, target)
+            return refused_rotation(Call.of(case), data["dtype"] or way.dtype, target)
         case other:
             raise ValueError(f"this version of the suite knows no call {other}")
 

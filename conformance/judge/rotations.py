@@ -20,7 +20,7 @@ from .question import Call
 
 def rotate(case: Case, target: Target, way: Way) -> None:
     """A tensor, rotated."""
-    expect(Call.read(case.data), case.data["result"], target, way)
+    expect(Call.of(case), case.data["result"], target, way)
 
 
 def expect(call: Call, result: Mapping[str, Any], target: Target, way: Way) -> Array:
@@ -41,8 +41,7 @@ def expect(call: Call, result: Mapping[str, Any], target: Target, way: Way) -> A
 
 def compare_rotation(got: Array, call: Call, source: Mapping[str, Any], target: Target, way: Way) -> None:
     """Compare a rotation with the exact one, within the error model (R-10.6)."""
-    wanted = decode_floats(source) + call.moved_by_rounding(way.dtype)
-    compare.within(got, wanted, call.bound(wanted, target, way.dtype))
+    compare.within(got, *call.wanted(source, target, way.dtype))
 
 
 def compare_printed(got: Array, call: Call, result: Mapping[str, Any], target: Target, way: Way) -> None:
@@ -73,30 +72,25 @@ def expect_either(call: Call, results: list[Mapping[str, Any]], target: Target, 
 
 def sequence(case: Case, target: Target, way: Way) -> None:
     """Calls in order, in one process: none may disturb the next (R-2.8)."""
-    for number, (data, result) in enumerate(
-        zip(case.data["calls"], case.data["result"]["calls"], strict=True), start=1
-    ):
+    for number, (data, result) in enumerate(zip(case.data["calls"], case.data["result"]["calls"], strict=True)):
         dtype = data.get("dtype") or way.dtype
         if dtype not in target.capabilities.dtypes:
             raise NotApplicable(f"needs dtype {dtype}")
         try:
-            expect(Call.read({**data, "id": case.id}), result, target, Way(dtype, way.path))
+            expect(Call.of(case, "calls", number), result, target, Way(dtype, way.path))
         except Mismatch as wrong:
-            raise Mismatch(f"call {number} ({dtype}): {wrong.message}", wrong.worst) from wrong
+            raise Mismatch(f"call {number + 1} ({dtype}): {wrong.message}", wrong.worst) from wrong
 
 
 def pair(case: Case, target: Target, way: Way) -> None:
     """Two rotations that must have the same bits, in C order."""
-    both = [
-        expect(Call.read({**case.data[part], "id": case.id}), case.data["result"][part], target, way)
-        for part in ("first", "second")
-    ]
+    both = [expect(Call.of(case, part), case.data["result"][part], target, way) for part in ("first", "second")]
     compare.equal_bits(both[0], both[1], "first and second")
 
 
 def beside(case: Case, target: Target, way: Way) -> None:
     """Heads at the front of a larger array: those behind them were not passed, and keep their bits (R-2.8)."""
-    call, others = Call.read(case.data), decode_floats(case.data["others"])
+    call, others = Call.of(case), decode_floats(case.data["others"])
     axis = call.tensor_format.index("h")
     whole = target.asarray(np.concatenate([call.x, others], axis=axis), way.dtype)
     front = tuple(slice(0, size) if i == axis else slice(None) for i, size in enumerate(call.x.shape))
@@ -111,7 +105,7 @@ def beside(case: Case, target: Target, way: Way) -> None:
 
 def meta(case: Case, target: Target, way: Way) -> None:
     """A module that was built without memory, and got it later: what it holds is made, and not what the memory held."""
-    call = Call.read(case.data)
+    call = Call.of(case)
     module = target.call("from_meta", call.plan, needed={})
     got = module(target.asarray(call.x, way.dtype), positions=question.positions_of(target, call.plan, call.places))
     compare_rotation(target.to_numpy(got), call, case.data["result"]["y"], target, way)
@@ -119,7 +113,7 @@ def meta(case: Case, target: Target, way: Way) -> None:
 
 def ambient(case: Case, target: Target, way: Way) -> None:
     """A mode of the framework that must change nothing: the same bits inside it as outside (R-2.8)."""
-    call, mode = Call.read(case.data), mode_of(target, case.data["ambient"])
+    call, mode = Call.of(case), mode_of(target, case.data["ambient"])
     outside = expect(call, case.data["result"], target, way)
     with mode:
         inside = expect(call, case.data["result"], target, way)
@@ -159,7 +153,7 @@ def shift(case: Case, target: Target, way: Way) -> None:
 
 def vjp(case: Case, target: Target, way: Way) -> None:
     """The gradient with respect to x: the transpose of the output's gradient (R-11.1)."""
-    call, back = Call.read(case.data), replace(Call.read(case.data, x="g"), mode="transpose")
+    call, back = Call.of(case), replace(Call.of(case, x="g"), mode="transpose")
     if call.mode != "forward":
         raise NotApplicable("vjp is that of the forward rotation")
     x, g = target.asarray(call.x, way.dtype), target.asarray(back.x, way.dtype)
@@ -175,8 +169,8 @@ def vjp(case: Case, target: Target, way: Way) -> None:
 
 def scores(case: Case, target: Target, way: Way) -> None:
     """Products of rotated queries and keys (R-9.11): the target rotates, float64 multiplies."""
-    q = Call.read(case.data, x="q", role="q")
-    k = Call.read(case.data, x="k", positions="k_positions", role="k")
+    q = Call.of(case, x="q", role="q")
+    k = Call.of(case, x="k", positions="k_positions", role="k")
     turned = [question.rotated(target, call, way) for call in (q, k)]
     if question.takes_pair(target):
         for one, other, name in zip(turned, question.rotated_pair(target, q, k, way), "qk", strict=True):
