@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ropecore.cache import pack_cache
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
+from ropecore.forks import IMPORTS
 from ropecore.plan import FloatArray, RotaryPlan
 from ropecore.rotation import cos_sin
 
@@ -31,7 +32,8 @@ def rotation_matrix(plan: RotaryPlan, position: npt.ArrayLike) -> FloatArray:
 
 def sparse_rotation_matrix(plan: RotaryPlan, position: npt.ArrayLike) -> "csr_array":
     """Return `rotation_matrix` as a SciPy sparse array, with at most two numbers a row (needs SciPy)."""
-    from scipy.sparse import csr_array
+    with IMPORTS:
+        from scipy.sparse import csr_array
 
     cos, sin = _at_one(plan, position)
     (r0, r1), (w0, w1) = plan.lanes.T, plan.out.T

@@ -8,7 +8,7 @@ import numpy as np
 from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
 from ropecore.rotation import cos_sin, rotate
-from ropecore.tensor_format import TensorFormat
+from ropecore.tensor_format import TensorFormat, array_namespace
 
 Array = Any  # of whatever namespace
 
@@ -39,8 +39,6 @@ def linear_attention(
     e.g. `ropecore.backends.torch.apply`; none for NumPy's and the reference.
     how: its precision or compute.  Rule R-9.9; Su et al. 2021, section 3.3; D4.
     """
-    from array_api_compat import array_namespace
-
     xp = array_namespace(q, k, v)
     _check(q.shape, k.shape, v.shape, causal)
     wide, dtype = (xp.float64 if v.dtype == xp.float64 else xp.float32), v.dtype

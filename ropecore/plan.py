@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ropecore.axes import KINDS
 from ropecore.errors import RopeError, choice, integer, known_keys, number
+from ropecore.forks import cached_property
 from ropecore.lanes import IntArray, as_index, check_lanes, pair_lanes, recognise
 
 FloatArray = npt.NDArray[np.float64]
@@ -131,8 +132,6 @@ class RotaryPlan:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the canonical bytes, in hex: the identity of the rotation (the names of axes are labels)."""
-        import hashlib  # loads OpenSSL: a tenth of what `import numpy` takes
-
         parts = [
             json.dumps([SCHEMA, self.head_dim, self.axis_kinds, self.n_pairs, self.log_magnitude is not None]).encode(),
             np.array([self.attention_factor, self.centre], "<f8").tobytes(),
@@ -141,7 +140,7 @@ class RotaryPlan:
             self.frequencies.astype("<f8").tobytes(),
             b"" if self.log_magnitude is None else self.log_magnitude.astype("<f8").tobytes(),
         ]
-        return hashlib.sha256(b"".join(parts)).hexdigest()
+        return sha256(b"".join(parts)).hexdigest()
 
     def __eq__(self, other: object) -> bool:
         return self.digest == other.digest if isinstance(other, RotaryPlan) else NotImplemented

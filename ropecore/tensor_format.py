@@ -8,9 +8,18 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ropecore.errors import RopeError
+from ropecore.forks import IMPORTS
 from ropecore.plan import RotaryPlan
 
 LETTERS = "bhgstd"
+
+
+def array_namespace(*arrays: Any) -> Any:
+    """Return the library of arrays, in the words of the array API; TypeError if they are of none."""
+    with IMPORTS:
+        import array_api_compat  # here: `import ropecore` loads NumPy alone
+
+        return array_api_compat.array_namespace(*arrays)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ropecore.errors import RopeError, choice, integer
 from ropecore.lanes import IntArray
 from ropecore.plan import RotaryPlan
+from ropecore.tensor_format import array_namespace
 
 KINDS = ("rows", "bias", "norm", "scale", "lora_b")
 LARGEST_HEADS = 1 << 16
@@ -192,13 +193,13 @@ def _refuse(difference: str, plan_to: RotaryPlan, cure: str = "") -> None:
 
 def _take(weight: Any, order: IntArray, axis: int) -> Any:
     """Return weight[order] along an axis, by the array's own library and on its own device."""
-    from array_api_compat import array_namespace, device  # here: `import ropecore` loads NumPy alone
-
     try:
         xp = array_namespace(weight)
     except TypeError as error:
         cure = "Pass an array, for example numpy.asarray(weight)."
         raise RopeError("weight", type(weight).__name__, "is not an array", cure, "R-12.4") from error
+    from array_api_compat import device  # here: `import ropecore` loads NumPy alone
+
     return xp.take(weight, xp.asarray(order, device=device(weight)), axis=axis)
 
 
