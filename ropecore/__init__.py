@@ -19,6 +19,7 @@ from ropecore.cache import pack_cache as pack_cache
 from ropecore.cache import unpack_cache as unpack_cache
 from ropecore.config import RopeConfig as RopeConfig
 from ropecore.errors import RopeError as RopeError
+from ropecore.forks import IMPORTS as _IMPORTS
 from ropecore.forms import rotate_additive as rotate_additive
 from ropecore.forms import rotate_complex as rotate_complex
 from ropecore.forms import rotation_matrix as rotation_matrix
@@ -76,7 +77,8 @@ _LATER = {
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_LATER[name]), name)
+    with _IMPORTS:
+        return getattr(import_module(_LATER[name]), name)
 
 
 def __dir__() -> list[str]:

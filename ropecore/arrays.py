@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ropecore.errors import RopeError, told
+from ropecore.forks import IMPORTS
 
 LARGEST_POSITION = 2**31 - 1  # of a position, and of a token's id
 BEYOND_COORDINATES = 2.0**31  # coordinates of real axes are nearer to 0  (R-7.12)
@@ -19,6 +20,20 @@ _MOST_DIMENSIONS = 64
 _PLAIN = (np.ndarray, np.memmap)
 _NUMBERS = frozenset((int, float))
 _CURE = "Give numbers, a list of them, or a plain array; where a function is traced, make it outside."
+
+
+def array_api() -> Any:
+    """Return array_api_compat, loaded when first asked for: `import ropecore` loads NumPy alone."""
+    with IMPORTS:
+        import array_api_compat.numpy
+
+        return array_api_compat
+
+
+def array_namespace(*arrays: Any) -> Any:
+    """Return the library of arrays, in the words of the array API; TypeError if they are of none."""
+    with IMPORTS:  # the library's part of array_api_compat may be loaded here
+        return array_api().array_namespace(*arrays)
 
 
 def host_array(argument: str, values: Any) -> npt.NDArray[Any]:
@@ -105,9 +120,8 @@ def _of_library(argument: str, values: Any) -> npt.NDArray[Any]:
 
 def _moved(values: Any) -> npt.NDArray[Any]:
     """Return an array that is on a device, or of a dtype that NumPy lacks and float32 holds."""
-    from array_api_compat import array_namespace, to_device
-
-    plain, xp = to_device(values, "cpu"), array_namespace(values)
+    compat = array_api()
+    plain, xp = compat.to_device(values, "cpu"), array_namespace(values)
     return _read(xp.astype(plain, xp.float32) if "bfloat16" in str(values.dtype) else plain)
 
 
@@ -121,9 +135,8 @@ def _read(values: Any) -> npt.NDArray[Any]:
 def own_array(argument: str, values: Any) -> tuple[Any, Any]:
     """Return another library's array as it is, traced or on a device, and what else is given as NumPy's; the namespace first."""
     if not isinstance(values, (np.ndarray, np.generic, list, tuple, range, int, float)):
-        from array_api_compat import array_namespace, is_array_api_obj
-
-        if is_array_api_obj(values):
+        compat = array_api()
+        if compat.is_array_api_obj(values):
             return array_namespace(values), values
     return np, host_array(argument, values)
 
@@ -141,11 +154,10 @@ def like(given: Any) -> Callable[[npt.NDArray[Any]], Any]:
     """Return the function that takes a NumPy array to the library and device of what was given; lists and numbers give NumPy's."""
     if isinstance(given, (np.ndarray, np.generic, list, tuple, range, int, float)):
         return lambda array: array
-    from array_api_compat import array_namespace, device, is_array_api_obj
-
-    if not is_array_api_obj(given):
+    compat = array_api()
+    if not compat.is_array_api_obj(given):
         return lambda array: array
-    xp, where = array_namespace(given), device(given)
+    xp, where = array_namespace(given), compat.device(given)
     return lambda array: xp.asarray(array, device=where)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 from ropecore.arguments import Instance, OneOf, checked
-from ropecore.arrays import own_array
+from ropecore.arrays import array_api, own_array
 from ropecore.config import Rows
 from ropecore.errors import RopeError
 from ropecore.lanes import IntArray
@@ -177,9 +177,7 @@ def _taken(xp: Any, table: Array, index: IntArray) -> Array:
     """Return columns of a table, by its own library and on its device."""
     if xp is np:
         return table[..., index]
-    from array_api_compat import device
-
-    return xp.take(table, xp.asarray(index.copy(), device=device(table)), axis=-1)
+    return xp.take(table, xp.asarray(index.copy(), device=array_api().device(table)), axis=-1)
 
 
 def _signed(xp: Any, plan: RotaryPlan, cos: Array, sin: Array) -> tuple[Array, Array]:

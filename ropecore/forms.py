@@ -12,6 +12,7 @@ from ropecore.arrays import host_array
 from ropecore.cache import pack_cache
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
+from ropecore.forks import IMPORTS
 from ropecore.plan import FloatArray, Plan, RotaryPlan
 from ropecore.rotation import check_x, cos_sin
 
@@ -41,7 +42,8 @@ def rotation_matrix(plan: Plan, position: Any) -> FloatArray:
 def sparse_rotation_matrix(plan: Plan, position: Any) -> "csr_array":
     """Return `rotation_matrix` as a SciPy sparse array, with at most two numbers a row (needs SciPy)."""
     try:
-        from scipy.sparse import csr_array
+        with IMPORTS:
+            from scipy.sparse import csr_array
     except ImportError as error:
         raise RopeError("sparse_rotation_matrix", "scipy", "is not installed", "pip install scipy") from error
     cos, sin = _at_one(plan, position)

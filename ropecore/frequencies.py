@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
 
 from ropecore.errors import RopeError
+from ropecore.forks import cached_property
 
 
 @dataclass(frozen=True)

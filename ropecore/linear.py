@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ropecore.arguments import Flag, Function, checked
-from ropecore.arrays import kind_name, own_array
+from ropecore.arrays import array_api, kind_name, own_array
 from ropecore.errors import RopeError, known_keys
 from ropecore.plan import Plan, RotaryPlan
 from ropecore.rotation import cos_sin, rotate
@@ -108,9 +108,7 @@ def _checked(q: Any, k: Any, v: Any, causal: bool) -> tuple[Any, list[Array]]:
             raise RopeError(name, str(x.dtype), "its dtype must be a real float", "Convert it first.", "R-12.4")
     _check(*(tuple(x.shape) for x in arrays), causal)
     if spaces[0] is np:
-        from array_api_compat import numpy as spaced
-
-        return spaced, list(arrays)
+        return array_api().numpy, list(arrays)
     return spaces[0], list(arrays)
 
 

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from hashlib import sha256
 from typing import Annotated, Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from ropecore.arguments import (
 from ropecore.arrays import host_array, is_float
 from ropecore.axes import KINDS
 from ropecore.errors import RopeError, known_keys
+from ropecore.forks import cached_property
 from ropecore.lanes import IntArray, Pairing, as_index, check_lanes, pair_lanes, recognise
 from ropecore.limits import LARGEST_FILE, parse_json
 
@@ -149,8 +150,6 @@ class RotaryPlan:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the canonical bytes, in hex: the identity of the rotation (the names of axes are labels)."""
-        import hashlib  # loads OpenSSL: a tenth of what `import numpy` takes
-
         parts = [
             json.dumps([SCHEMA, self.head_dim, self.axis_kinds, self.n_pairs, self.log_magnitude is not None]).encode(),
             np.array([self.attention_factor, self.centre], "<f8").tobytes(),
@@ -159,7 +158,7 @@ class RotaryPlan:
             self.frequencies.astype("<f8").tobytes(),
             b"" if self.log_magnitude is None else self.log_magnitude.astype("<f8").tobytes(),
         ]
-        return hashlib.sha256(b"".join(parts)).hexdigest()
+        return sha256(b"".join(parts)).hexdigest()
 
     def __eq__(self, other: object) -> bool:
         return self.digest == other.digest if isinstance(other, RotaryPlan) else NotImplemented

@@ -14,6 +14,7 @@ import numpy as np
 from ropecore.arguments import OneOf
 from ropecore.errors import RopeError, choice
 from ropecore.exact import fixed_point, turns
+from ropecore.forks import IMPORTS
 from ropecore.lanes import IntArray
 from ropecore.plan import FloatArray, RotaryPlan
 
@@ -147,7 +148,8 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     if name != "bfloat16":
         return np.dtype(name)
     try:
-        import ml_dtypes
+        with IMPORTS:
+            import ml_dtypes
     except ImportError as error:
         raise RopeError("dtype", name, "needs ml_dtypes", "pip install ropecore[bf16]", "R-10.4") from error
     bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)

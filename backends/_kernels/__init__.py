@@ -5,12 +5,11 @@ are rotated where they lie, in place or into an output.  The bits are those of `
 tables, whatever the number of threads.
 """
 
-import ctypes
 import importlib.util
 import platform
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ import numpy as np
 
 from ropecore.plan import RotaryPlan
 
-from . import thread_pool
+from . import compiled, thread_pool
 from .job import HEADER, MOST_CHUNKS, PAIRS, PART, Job, Part, Strides, put_angles
 from .job import job as _job
 
@@ -29,30 +28,23 @@ FORMATS = ("float16", "bfloat16", "float32", "float64")
 
 
 # A request: the words that all launches of a job have in common, and the rest
-_WORDS, _REST = struct.Struct("9q"), struct.Struct("11q")
+_WORDS, _REST = struct.Struct("10q"), struct.Struct("11q")
+
+
+def available(form: str = "float32") -> bool:
+    """Return whether there are kernels for this storage format here."""
+    return _possible(form) and compiled.usable()
 
 
 @lru_cache(maxsize=8)
-def available(form: str = "float32") -> bool:
-    """Return whether there are kernels for this storage format here.
+def _possible(form: str) -> bool:
+    """Return whether kernels for a storage format can be compiled here.
 
     float16 needs a processor that converts it, since LLVM would otherwise call a function that is not there.
     """
     if form not in FORMATS or sys.byteorder != "little" or importlib.util.find_spec("numba") is None:
         return False
-    if form != "float16" or platform.machine().lower() in ("arm64", "aarch64"):
-        return True
-    from .intrinsics import has
-
-    return has("f16c")
-
-
-@lru_cache(maxsize=1)
-def _kernels() -> Any:
-    """Return the module of the kernels, which imports Numba."""
-    from . import kernels
-
-    return kernels
+    return form != "float16" or platform.machine().lower() in ("arm64", "aarch64") or compiled.converts_float16()
 
 
 class Tensor(NamedTuple):
@@ -86,50 +78,36 @@ def run(
     """Rotate; addresses are x, y, cos and sin of the first part and of the second, 8 in all; y is x to rotate in place.
 
     Of a job that makes its angles: ids is the address of contiguous int64 positions, (n_axes, n_ids), or 0 for those that
-    follow `first`, which are in range.  Return False if a position is out of range; nothing was done then.  Rule R-7.1.
+    follow `first`, which are in range.  Return False if a position is out of range (R-7.1), or the kernel cannot be compiled;
+    nothing was done then.
     """
-    threads = thread_pool.size(job.n_bytes, threads)
-    kernel, words = _ready(job, threads, thread_pool.openmp() if threads > 1 else (0, 0))
-    return _run(kernel, words, _REST.pack(first, ids, n_ids, *addresses))
+    launch, words = _ready(job, *thread_pool.assemble(job.n_bytes, threads))
+    return bool(launch(words + _REST.pack(first, ids, n_ids, *addresses)))
 
 
 @lru_cache(maxsize=4096)
-def _ready(job: Job, threads: int, openmp: tuple[int, int]) -> tuple[Any, bytes]:
-    """Return the kernel if Python's own threads shall run it, else None, and the words that all launches of a job have in common.
+def _ready(job: Job, threads: int, members: thread_pool.Team) -> tuple[Callable[[bytes], int], bytes]:
+    """Return what launches a job, and the words that all its launches have in common.
 
     In small work each thread begins with the chunks of its last call, parts of which lie in its cache; in large work all take
     the next chunk, so that they work on memory side by side.
     """
-    kernel = _kernels().rotation(job.form, job.read, job.write, job.plain, job.in_place, job.whole, job.makes)
-    start, number = openmp[0], 0 if job.far else openmp[1]
+    launch = compiled.kernel("launch")
+    kernel = compiled.kernel("rotation", job.form, job.read, job.write, job.plain, job.in_place, job.whole, job.makes)
+    if launch is None or kernel is None:
+        return _not_launched, b""
     chunks, pieces = thread_pool.chunks(job.n_bytes, threads), job.blocks
     if pieces and (pieces % threads == 0 or pieces >= 4 * threads):  # whole blocks of tokens: each row is made once
         chunks = min(pieces, MOST_CHUNKS if job.far and threads > 1 else chunks)
     else:
         pieces = chunks
-    words = job.address, len(job.numbers), kernel.address, start, number, threads, 0, chunks, pieces
-    return kernel if threads > 1 and not start else None, _WORDS.pack(*words)
+    if job.far:
+        members = members._replace(number=0)
+    return launch.call, _WORDS.pack(job.address, len(job.numbers), kernel.address, *members, threads, chunks, pieces)
 
 
-def _run(kernel: Any, words: bytes, rest: bytes) -> bool:
-    """Run a job on a copy, filled in: the words are those of `kernels.launch`, the rest from FIRST on.
-
-    kernel: None, or what Python's own threads shall run, where there is no OpenMP runtime.
-    """
-    if kernel is None:
-        return bool(_launch()(words + rest) == 1)
-    template, length, code, _, _, threads, _, *cut = _WORDS.unpack(words)
-    job = (ctypes.c_int64 * length)()
-    address = ctypes.addressof(job)
-    if not _launch()(_WORDS.pack(template, length, code, 0, 0, 1, address, *cut) + rest):
-        return False
-    thread_pool.with_pool(kernel.call, job, min(threads, cut[0]))
-    return True
-
-
-@lru_cache(maxsize=1)
-def _launch() -> Any:
-    return _kernels().launch().call
+def _not_launched(_: bytes) -> int:
+    return 0
 
 
 def rotate(
@@ -161,19 +139,20 @@ def rotate(
 def fill(
     plan: RotaryPlan, positions: int, count: int, cos: int, sin: int, factor: float = 1.0, threads: int | None = None
 ) -> bool:
-    """Write the float32 tables of `count` positions, (count, n_pairs) each; return False if a position is out of range.
+    """Write the float32 tables of `count` positions, (count, n_pairs) each; return False as `run` does.
 
     positions: the address of contiguous int64, (n_axes, count) where the plan has several axes.  cos, sin: addresses.
     The bits are those of `precision.cos_sin_of_phase`, times float32(factor).  For plans on integer axes.  Rule R-10.2.
     """
-    template = _table_job(plan, factor)[0]
+    template, _keep = _table_job(plan, factor)  # held: other threads' plans may push this one out of the cache
     n_bytes = TABLE_COST * count * plan.n_pairs
-    threads = thread_pool.size(n_bytes, threads)
-    start, number = thread_pool.openmp() if threads > 1 else (0, 0)
-    kernel, chunks = _kernels().tables(), thread_pool.chunks(n_bytes, threads)
-    words = template.ctypes.data, len(template), kernel.address, start, number, threads, 0, chunks, chunks
+    threads, members = thread_pool.assemble(n_bytes, threads)
+    launch, kernel, chunks = compiled.kernel("launch"), compiled.kernel("tables"), thread_pool.chunks(n_bytes, threads)
+    if launch is None or kernel is None:
+        return False
+    words = template.ctypes.data, len(template), kernel.address, *members, threads, chunks, chunks
     rest = _REST.pack(0, positions, count, 0, 0, cos, sin, 0, 0, 0, 0)
-    return _run(kernel if threads > 1 and not start else None, _WORDS.pack(*words), rest)
+    return bool(launch.call(_WORDS.pack(*words) + rest))
 
 
 @lru_cache(maxsize=512)

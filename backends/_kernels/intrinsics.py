@@ -215,6 +215,32 @@ def invoke_team(_: Any, team: Any, code: Any, job: Any, threads: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def invoke_start(_: Any, start: Any, handle: Any, code: Any, job: Any) -> Any:
+    """Return what pthread_create, at an address, gives for a thread that calls code(job): 0 if it was started.
+
+    handle: the address of 8 bytes that will tell which one it is.
+    """
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_INT32, [_INT64] * 4)
+        start, handle, code, job = args
+        return b.sext(b.call(b.inttoptr(start, kind.as_pointer()), [handle, _INT64(0), code, job]), _INT64)
+
+    return types.int64(*[types.int64] * 4), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def invoke_join(_: Any, join: Any, handle: Any) -> Any:
+    """Wait for the end of a thread by pthread_join, at an address; no signal ends it before."""
+
+    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        b.call(b.inttoptr(args[0], ir.FunctionType(_INT32, [_INT64] * 2).as_pointer()), [args[1], _INT64(0)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def integers(_: Any, address: Any) -> Any:
     """Return a pointer to the int64 at an address."""
     return _pointer(types.int64)

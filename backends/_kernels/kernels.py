@@ -12,7 +12,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,12 @@ from .intrinsics import (
     floats,
     integers,
     invoke,
+    invoke_join,
     invoke_number,
+    invoke_start,
     invoke_team,
     turn,
-)
+)  # fmt: skip
 
 WIDTH = 16  # pairs at a time: a cache line of float32
 AHEAD = 4096  # bytes before x is needed, it is asked for: processors do not foresee two lines of a row at once
@@ -112,7 +114,6 @@ def taken(claims: Any, chunk: Any) -> Any:
     return integers(word)[0] & bit or claim(word, bit) & bit
 
 
-@cache
 def rotation(  # noqa: PLR0915
     form: str, read: str, write: str, plain: bool, in_place: bool, whole: int, makes: bool
 ) -> Kernel:
@@ -272,7 +273,6 @@ def rotation(  # noqa: PLR0915
     return _compiled(work)
 
 
-@cache
 def tables() -> Kernel:
     """Return the kernel that makes float32 cos and sin from integer positions, with the bits of R-10.2.
 
@@ -299,26 +299,26 @@ def tables() -> Kernel:
     return _compiled(work)
 
 
-# What a launch is given: where the job lies that it copies and fills in, the code that runs it, what starts a team and tells
-# a thread its number, and how many run it
-TEMPLATE, LENGTH, CODE, TEAM, NUMBER, THREADS, OUT, CHUNKS, PIECES, FIRST, IDS, N_IDS, PLACES = range(13)
+# What a launch is given: where the job lies that it copies and fills in, the code that runs it, the addresses of a `thread_pool.Team`,
+# and how many threads run it
+TEMPLATE, LENGTH, CODE, RUN, NUMBER, START, JOIN, THREADS, CHUNKS, PIECES, FIRST, IDS, N_IDS, PLACES = range(14)
 REQUEST = PLACES + 8
 REACH = (1 << 31) - 1
 
 
-@cache
 def launch() -> Kernel:
     """Return the function that runs a job: all that is left to do of a call, in one call.
 
-    It copies the job, so that a job can be run by many at once, and runs it in its caller, by an OpenMP runtime, or not at
-    all: where OUT is an address, it puts it there.  If a position is out of range (R-7.1) it has done nothing and returns 0.
+    It copies the job, so that a job can be run by many at once, and runs it in its caller alone, by an OpenMP runtime, or with
+    threads that it starts.  When it returns, all have ended.  If a position is out of range (R-7.1) it has done nothing and
+    returns 0.
     """
 
     def work(request: Any) -> Any:
         r = carray(request, (REQUEST,))
         length, template = r[LENGTH], integers(r[TEMPLATE])
         own = np.empty(place.HEADER + 2 * place.PART, np.int64)
-        address = r[OUT] if r[OUT] else address_of(own)
+        address = address_of(own)
         j = integers(address)
         for i in range(length):
             j[i] = template[i]
@@ -336,10 +336,17 @@ def launch() -> Kernel:
             for i in (place.X, place.Y, place.COS, place.SIN):
                 j[p + i] = r[at]
                 at += 1
-        if r[THREADS] > 1:
-            invoke_team(r[TEAM], r[CODE], address, r[THREADS])
-        elif not r[OUT]:
+        if r[RUN]:
+            invoke_team(r[RUN], r[CODE], address, r[THREADS])
+        else:
+            handles, started = np.empty(r[THREADS], np.int64), 0
+            while started < min(r[THREADS], r[CHUNKS]) - 1:
+                if invoke_start(r[START], address_of(handles) + 8 * started, r[CODE], address):
+                    break  # the system has no more threads: those that there are take all chunks
+                started += 1
             invoke(r[CODE], address)
+            for i in range(started):
+                invoke_join(r[JOIN], handles[i])
         own[place.CLAIMS] = 0  # Numba frees an array after its last use, and does not see that of its address
         return 1
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ropecore.adapter import Adapter, Embedding, Part
 from ropecore.adapter.call import Call
+from ropecore.arrays import array_namespace
 from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
 from ropecore.positions import host_array
@@ -67,7 +68,7 @@ def _tables(call: Call, positions: Any, role: str, dtype: str) -> tuple[Array, A
     """
     plan = call.plan
     split = _split(plan, positions)
-    xp = array_api_compat.array_namespace(*split)
+    xp = array_namespace(*split)
     if dtype == "float64" and call.precision == "exact":
         host = [to_numpy(column) for column in split]
         cos, sin = reference_cos_sin(plan, host if plan.n_axes > 1 else host[0], role)
@@ -100,7 +101,7 @@ def _tables(call: Call, positions: Any, role: str, dtype: str) -> tuple[Array, A
 
 def _turned(call: Call, x: Array, cos: Array, sin: Array, inverse: bool = False, transpose: bool = False) -> Array:
     """Return x rotated by tables of shape (s, n_pairs), (b, s, n_pairs) or (t, n_pairs)."""
-    plan, xp = call.plan, array_api_compat.array_namespace(x, cos, sin)
+    plan, xp = call.plan, array_namespace(x, cos, sin)
     turned = turned_tables(plan, cos, sin, inverse, transpose)
     dtype = x.dtype if call.compute == "input" else getattr(xp, call.table_dtype(_dtype_name(x)))
     lined_up = [call.letters.line_up(t, lambda t: xp.permute_dims(t, (1, 0, 2)), xp.reshape) for t in turned]
@@ -128,7 +129,7 @@ def _is_array(x: Any) -> bool:
 
 def _like(example: Array, values: Any, dtype: Any) -> Array:
     """Return host values as an array of the example's namespace and device."""
-    xp = array_api_compat.array_namespace(example)
+    xp = array_namespace(example)
     array = xp.asarray(values, device=array_api_compat.device(example))
     return array if dtype is None else xp.astype(array, dtype)
 

@@ -3,10 +3,14 @@
 The tables of a plan depend on nothing but their key, so a hit and a miss give the same bits; the store only saves time.
 """
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any
+
+from ropecore.forks import ForkLock
+
+_LOCK = ForkLock()  # of all stores: nobody holds it for long
 
 
 class TableStore:
@@ -14,31 +18,35 @@ class TableStore:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._lock = threading.Lock()
         self._tables: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._bytes = 0
 
     def get(self, key: Hashable, build: Callable[[], Any], size: Callable[[Any], int]) -> Any:
         """Return the tables of this key; build them if they are not held.  Builders run outside the lock."""
-        with self._lock:
-            if key in self._tables:
-                self._tables.move_to_end(key)
-                return self._tables[key][0]
+        with _LOCK:
+            held = self._tables.get(key)
+            if held is not None:
+                with suppress(KeyError):  # a signal handler's call may have been in between, and forgotten it
+                    self._tables.move_to_end(key)
+                return held[0]
         tables = build()
         n_bytes = size(tables)
-        with self._lock:
-            if key in self._tables:  # another thread was faster: all layers share its tables
-                return self._tables[key][0]
+        with _LOCK:
+            held = self._tables.get(key)
+            if held is not None:  # another thread was faster: all layers share its tables
+                return held[0]
             if n_bytes <= self.max_bytes:
                 self._tables[key] = tables, n_bytes
                 self._bytes += n_bytes
-                while self._bytes > self.max_bytes:
+                while self._bytes > self.max_bytes and self._tables:
                     self._bytes -= self._tables.popitem(last=False)[1][1]
+                if not self._tables:  # an interrupt came between the two
+                    self._bytes = 0
         return tables
 
     def clear(self) -> None:
         """Forget all tables."""
-        with self._lock:
+        with _LOCK:
             self._tables.clear()
             self._bytes = 0
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
+from ropecore.forks import IMPORTS
 from ropecore.limits import read_json
 from ropecore.read import huggingface, params_json
 from ropecore.read.parts import Request
@@ -53,7 +54,8 @@ def read_configs(source: Any, strict: bool = True, *, family: str | None = None,
     mapping, name = _load(source)
     request = Request(name, strict, family, known)
     if isinstance(mapping, Path):
-        from ropecore.read import gguf
+        with IMPORTS:
+            from ropecore.read import gguf
 
         return gguf.read(mapping, request)
     if params_json.is_params(mapping) and family is None:

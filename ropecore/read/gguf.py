@@ -11,6 +11,7 @@ from typing import Any
 
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError, integer, number
+from ropecore.forks import IMPORTS
 from ropecore.read.axes import frequencies
 from ropecore.read.families import table
 from ropecore.read.ledger import Ledger, Section
@@ -43,7 +44,8 @@ def read(path: Path, request: Request) -> dict[str, RopeConfig | None]:
 def load(path: Path) -> tuple[dict[str, Any], dict[str, tuple[float, ...]]]:
     """Return the metadata that concern RoPE, and the freq-factor tensors; nothing else of the file is decoded."""
     try:
-        gguf = importlib.import_module("gguf")
+        with IMPORTS:
+            gguf = importlib.import_module("gguf")
     except ImportError as error:
         raise RopeError("source", str(path), "needs the package gguf", "pip install gguf", "R-12.6") from error
     try:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ropecore.arguments import HeadCount, ListOf, OneOf, Whole, check_fields, checked, name
-from ropecore.arrays import own_array
+from ropecore.arrays import array_api, array_namespace, own_array
 from ropecore.errors import RopeError, choice
 from ropecore.lanes import IntArray
 from ropecore.plan import Plan, RotaryPlan
@@ -217,14 +217,12 @@ def _refuse(difference: str, plan_to: RotaryPlan, cure: str = "") -> None:
 
 def _take(weight: Any, order: IntArray, axis: int) -> Any:
     """Return weight[order] along an axis, by the array's own library and on its own device."""
-    from array_api_compat import array_namespace, device  # here: `import ropecore` loads NumPy alone
-
     try:
         xp = array_namespace(weight)
     except TypeError as error:
         cure = "Pass an array, for example numpy.asarray(weight)."
         raise RopeError("weight", type(weight).__name__, "is not an array", cure, "R-12.4") from error
-    return xp.take(weight, xp.asarray(order, device=device(weight)), axis=axis)
+    return xp.take(weight, xp.asarray(order, device=array_api().device(weight)), axis=axis)
 
 
 @dataclass(frozen=True)

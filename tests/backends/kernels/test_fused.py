@@ -1,5 +1,7 @@
 """The one-pass kernels: the bits of the reference, whatever the dtype, the lanes, the memory and the threads."""
 
+import ctypes
+import errno
 import math
 import os
 import subprocess
@@ -328,30 +330,33 @@ def test_a_forked_child(beside: str) -> None:
     assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr
 
 
-def test_the_pool_of_python_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thread_pool, "openmp", lambda: (0, 0))
+def test_threads_that_live_as_long_as_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread_pool, "_openmp", lambda: (0, 0))
     plan, x, cos, sin = large()
     y = np.empty_like(x)
 
-    assert thread_pool.size(1 << 30, 4) == 4
+    assert thread_pool.assemble(1 << 30, 4)[0] == 4
     assert rotate_arrays(plan, [(x, y, cos, sin)], threads=4)
     assert np.array_equal(y, expected(plan, x, cos, sin))
 
 
-def test_a_pool_that_can_start_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+REFUSALS: list[int] = []
 
-    plan, x = PLANS["half_split"], numbers((2, 8, 700, 80), "float32")
-    (cos, sin), y = tables(plan, 700, "float32"), np.empty_like(x)
-    monkeypatch.setattr(thread_pool, "openmp", lambda: (0, 0))
-    assert rotate_arrays(plan, [(x, y, cos, sin)], threads=1)  # compiled
-    wanted, y[:] = y.copy(), 0
-    thread_pool._state.renew()
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert rotate_arrays(plan, [(x, y, cos, sin)], threads=4)
-    assert np.array_equal(y, wanted)
-    assert thread_pool._state.pool is None
+
+@ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4)
+def refuse(*_: Any) -> int:
+    REFUSALS.append(errno.EAGAIN)
+    return errno.EAGAIN
+
+
+def test_a_system_that_starts_no_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, x, cos, sin = large()
+    y, members = np.empty_like(x), thread_pool.Team(0, 0, ctypes.cast(refuse, ctypes.c_void_p).value or 0, 1)
+    monkeypatch.setattr(thread_pool, "assemble", lambda n_bytes, threads: (4, members))
+
+    assert rotate_arrays(plan, [(x, y, cos, sin)])
+    assert np.array_equal(y, expected(plan, x, cos, sin))
+    assert len(REFUSALS) == 1
 
 
 def test_pieces_are_runs_of_tokens() -> None:
@@ -370,8 +375,12 @@ def test_pieces_are_runs_of_tokens() -> None:
 def test_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "5,2")
     assert thread_pool.usable_threads() == 5
-    assert thread_pool.size(1 << 30, None) == 5
-    assert thread_pool.size(1 << 10, None) == thread_pool.size(1 << 30, 1) == 1
+    assert thread_pool.assemble(1 << 30, None)[0] == 5
+    assert thread_pool.assemble(1 << 10, None) == thread_pool.assemble(1 << 30, 1) == (1, thread_pool.ALONE)
+    monkeypatch.setattr(thread_pool, "_openmp", lambda: (0, 0))
+    assert thread_pool.assemble(3 << 20, None)[0] == 4  # no thread is started for less than WORTH_STARTING
+    monkeypatch.setattr(thread_pool, "_posix_threads", lambda: (0, 0))
+    assert thread_pool.assemble(1 << 30, None) == (1, thread_pool.ALONE)
     assert thread_pool.chunks(1 << 30, 1) == 1
     assert thread_pool.chunks(1 << 18, 2) == 2
     assert thread_pool.chunks(1 << 44, 4096) == MOST_CHUNKS
