@@ -235,8 +235,15 @@ def test_real_coordinates_of_many_turns() -> None:
 
 @pytest.mark.parametrize(
     ("bad", "rule"),
-    [([math.nan], "R-7.12"), ([math.inf], "R-7.12"), ([2.0**31], "R-7.12"), ([0.5, -(2.0**31)], "R-7.12")]
-    + [(["1"], "R-12.5"), ([1j], "R-12.5"), ([True], "R-12.5")],
+    [
+        ([math.nan], "R-7.12"),
+        ([math.inf], "R-7.12"),
+        ([2.0**31], "R-7.12"),
+        ([0.5, -(2.0**31)], "R-7.12"),
+        (["1"], "R-12.5"),
+        ([1j], "R-12.5"),
+        ([True], "R-12.5"),
+    ],
 )
 def test_what_is_no_coordinate_is_refused(bad, rule) -> None:
     plan = RotaryPlan(2, [[0, 1]], [2.0], axes=("x",), axis_kinds=("real",))
