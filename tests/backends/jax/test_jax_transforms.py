@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 from jax.ad_checkpoint import print_saved_residuals
 from jax.test_util import check_grads
-from test_jax import PLAN, PLANS, XPOS, bits, positions_of, tensor, within, x64
+from jax_cases import PLAN, PLANS, XPOS, bits, positions_of, tensor, within, x64
 
 import ropecore
 import ropecore.backends.jax as rope
