@@ -1,4 +1,4 @@
-"""Forks among busy threads, interrupted calls, and long runs: programs that tests/test_threads.py runs short.
+"""Forks among busy threads, interrupted calls, and long runs: programs that tests/backends/test_threads.py runs short.
 
     python tests/support/threads.py forks numpy --n 2000
     python tests/support/threads.py interrupts numpy --n 200

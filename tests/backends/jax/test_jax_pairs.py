@@ -1,6 +1,6 @@
 """Every transformation of JAX, and every two of them, of every kind of lanes, by 0, 1 and 2 tokens, against the reference.
 
-`python tests/test_jax_pairs.py 600` tries more combinations of pairs, lanes, sizes and dtypes, for 600 seconds.
+`python tests/backends/jax/test_jax_pairs.py 600` tries more combinations of pairs, lanes, sizes and dtypes, for 600 seconds.
 """
 
 import itertools
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax_cases import MIXED, PLANS, XPOS
 from jax_transformations import (
     BY_NAME,
     Call,
@@ -30,7 +31,6 @@ from jax_transformations import (
     exists,
     own,
 )  # fmt: skip
-from test_jax import MIXED, PLANS, XPOS
 
 import ropecore
 import ropecore.backends.jax as rope
