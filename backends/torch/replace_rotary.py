@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
-from ropecore.read import read_config
 
 
 class _Tables(nn.Module):  # type: ignore[misc]
@@ -52,6 +51,8 @@ def replace_rotary(model: nn.Module, plan: RotaryPlan | None = None, precision: 
 
 def _plan(model: nn.Module, module: Any, precision: str) -> RotaryPlan:
     """Return the plan that the model's configuration says, with the module's own bits in the float32 class."""
+    from ropecore.read import read_config
+
     config: Any = getattr(model, "config", None)
     if config is None:
         raise RopeError("model", type(model).__name__, "has no config to read", "Give plan=.", "R-12.6")
