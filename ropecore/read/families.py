@@ -19,6 +19,8 @@ A row is keyed by `model_type`.  Its columns, all but `source` optional:
 """
 
 import json
+import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -40,15 +42,80 @@ def table() -> dict[str, Any]:
     return data
 
 
+@cache
 def families() -> dict[str, Row]:
-    """Return the rows by family."""
+    """Return the rows by family; one that is `as` another has that one's columns, but for its defaults and its note."""
     rows: dict[str, Row] = table()["families"]
-    return rows
+    own = ("defaults", "note", "source", "variants", "architectures")
+    return {
+        name: {k: v for k, v in rows.get(row.get("as", ""), {}).items() if k not in own} | row
+        for name, row in rows.items()
+    }
+
+
+SUFFIXES = re.compile(
+    "(For[A-Z][A-Za-z]*|LMHeadModel|LMHead|HeadModel|Model|Causal|PreTrainedModel|Sequential)$"
+)  # of architectures: what a class is for
+
+
+def _plain(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
+@cache
+def _architectures() -> dict[str, str]:
+    """Return the families by the names of their classes, without case, punctuation and what a class is for."""
+    found = {_plain(name): name for name in families()}
+    found |= {_plain(a): name for name, row in families().items() for a in row.get("architectures", ())}
+    return found
+
+
+def by_architecture(config: Mapping[str, Any]) -> str:
+    """Return the family that `architectures` names, or ""."""
+    given = config.get("architectures")
+    if given is not None and (not isinstance(given, (list, tuple)) or not all(isinstance(a, str) for a in given)):
+        raise RopeError("architectures", given, "must be a list of names", rule="R-12.6")
+    for name in given or ():
+        family = _architectures().get(_plain(name)) or _architectures().get(_plain(SUFFIXES.sub("", name)))
+        if family:
+            return family
+    return ""
+
+
+def choose_family(config: Mapping[str, Any], asked: str | None, strict: bool) -> str:
+    """Return the row's name for a configuration: by what was asked for, else model_type, else architectures; then its variants.
+
+    A model_type and architectures whose rows pair lanes differently are refused, if strict.
+    """
+    named = config.get("model_type")
+    if named is not None and not isinstance(named, str):
+        raise RopeError("model_type", named, "must be a name", rule="R-12.6")
+    by_class = by_architecture(config)
+    family = asked or (named if named in families() else by_class or named) or ""
+    family = _variant(config, family)
+    rows = [families().get(name, {}) for name in (family, _variant(config, by_class))]
+    if strict and not asked and all("pairing" in row for row in rows):
+        pairings = [(row["pairing"], row.get("direction", 1)) for row in rows]
+        if pairings[0] != pairings[1]:
+            cure = f"Pass family={family!r} or family={by_class!r}."
+            reason = f"is paired otherwise than architectures={config['architectures']} says"
+            raise RopeError("model_type", named, reason, cure, "R-12.6")
+    return family
+
+
+def _variant(config: Mapping[str, Any], family: str) -> str:
+    """Return the row that a configuration's classes or keys choose among models of one model_type."""
+    for variant in families().get(family, {}).get("variants", ()):
+        classes = [a for a in config.get("architectures") or () if a in variant.get("architectures", ())]
+        keys = variant.get("keys", {})
+        if classes or (keys and all(config.get(key) in values for key, values in keys.items())):
+            return str(variant["family"])
+    return family
 
 
 def did_you_mean(name: str) -> str:
     """Return a question that names the families whose names are near, or nothing."""
-    near = get_close_matches(name, families(), n=5)
+    near = [known for known in get_close_matches(name, families(), n=6) if known != name][:5]
     return f"Did you mean {', '.join(near)}? " if near else ""
 
 

@@ -323,7 +323,7 @@ def test_two_rope_dictionaries_that_differ_are_refused() -> None:
 
 # families whose name alone does not give a RoPE
 NO_SIZES = {  # other people's code, which has no defaults of one model
-    "RefinedWeb", "RefinedWebModel", "Yi", "chatglm", "deepseek", "exaone", "internlm", "internlm2", "minicpm", "orion", "qwen",
+    "RefinedWeb", "RefinedWebModel", "Yi", "bailing_hybrid_v2_5", "chatglm", "chatglm_2d", "deepseek", "exaone", "internlm", "internlm2", "minicpm", "orion", "qwen",
     "stablelm_epoch", "telechat", "xverse",
 }  # fmt: skip
 UNUSABLE_DEFAULTS = {  # transformers' own defaults do not fit together: see the sweep's repairs
