@@ -10,12 +10,21 @@ A row is keyed by `model_type`.  Its columns, all but `source` optional:
     offset           "last": the last rotary_dim lanes                ratio_key     a key that multiplies the base
     axes, sections   an arrangement of the table's `axes`, and its sections where the configuration has none
     theta_key        where the base is, if elsewhere  rope          the rope dictionary of a configuration without one
-    layers           layer types: what each has of its own; null where it does not rotate
-    per_layer        a key with one entry a layer     nope_unless_null  a key without which every layer type rotates
+    layers           layer types: what each has of its own (`scaled`: the rope dictionary is theirs); null: no rotation
+    nope_unless_null a key without which every layer type rotates
     rotates_if       a key and the values with which it rotates       rotates       false: it never does
     defaults         what keys are where they are missing             ignored       keys that take no part, and why
     parts            the families of its sub-configurations           refuse        why it cannot be read
     learned          why its frequencies are not in the configuration note          what a user should know
+    as               a row whose columns it has, but for defaults     must          keys and the values that its code has
+    variants         rows that share the model_type, chosen by `architectures` or `keys`
+    architectures    names of its classes that do not follow from its own
+    schedule         which layers have which type: a period ("first", "last"), "values" or "indices" of a key
+    types            layer types that share another's RoPE            not_layers    entries of layer_types that are none
+    lists            keys that may hold a value a layer, and what it is: base, rotary_fraction, rotates
+    still_every      a key with the period of layers that stand still rotary_key    a key with the lanes that rotate
+    yarn             keys that its configuration class adds to a YaRN rule_names    rules that go by another name
+    interleaved_if   a key that says whether lanes are interleaved    text          the family of its flat text keys
 """
 
 import json
@@ -31,6 +40,7 @@ from ropecore.errors import RopeError
 Row = dict[str, Any]
 
 SCHEMA = "ropecore-families/1"
+NO_ROPE = "the model has no rotary embedding"
 
 
 @cache
@@ -46,11 +56,13 @@ def table() -> dict[str, Any]:
 def families() -> dict[str, Row]:
     """Return the rows by family; one that is `as` another has that one's columns, but for its defaults and its note."""
     rows: dict[str, Row] = table()["families"]
-    own = ("defaults", "note", "source", "variants", "architectures")
-    return {
-        name: {k: v for k, v in rows.get(row.get("as", ""), {}).items() if k not in own} | row
-        for name, row in rows.items()
-    }
+    own = ("defaults", "note", "source", "variants", "architectures", "parts")
+    resolved = {}
+    for name, row in rows.items():
+        borrowed = rows.get(row.get("as", ""), {})
+        resolved[name] = {key: value for key, value in borrowed.items() if key not in own} | row
+    still = {"rotates": False, "note": NO_ROPE, "source": table()["without_rope"]["source"]}
+    return resolved | dict.fromkeys(table()["without_rope"]["names"], still)
 
 
 SUFFIXES = re.compile(

@@ -15,7 +15,7 @@ LARGEST_DEPTH = 1 << 16
 SCALARS = ("rope_theta", "partial_rotary_factor")  # keys that hold a list in some files only
 
 # layer types without attention, so without a rotation unless their family's row says so
-NO_ATTENTION = ("linear_attention", "mamba", "mamba2", "conv", "recurrent", "mlp", "moe", "sparse", "dense")
+NO_ATTENTION = ("linear_attention", "mamba", "mamba2", "conv", "recurrent", "mlp", "moe", "sparse", "dense", "no_op")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def listed_types(part: Part) -> list[str]:
     else:
         types = _scheduled(config, row.get("schedule", {}))
     same: dict[str, str] = row.get("types", {})
-    return [same.get(name, name) for name in types]
+    return [same.get(name, name) for name in types if name not in row.get("not_layers", ())]
 
 
 def _scheduled(config: Mapping[str, Any], schedule: Row) -> list[str]:

@@ -56,7 +56,9 @@ def read(config: Mapping[str, Any], request: Request) -> Ropes:
             read_part(Section(keys, Ledger(), path), part, request, found)
             read.add(path.split(".")[0])
     roots = {path.split(".")[0] for path in ENCODERS}
-    models = [key for key, value in config.items() if isinstance(value, Mapping) and (key in roots or "n_heads" in value)]
+    models = [
+        key for key, value in config.items() if isinstance(value, Mapping) and (key in roots or "n_heads" in value)
+    ]
     found.leave_out(Fact(key, None, "is a model that this reader does not know") for key in models if key not in read)
     return found
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ropecore.errors import RopeError
-from ropecore.read.families import Row, choose_family, families, unknown_family
+from ropecore.read.families import NO_ROPE, Row, choose_family, families, unknown_family
 from ropecore.report import Fact
 
 ABOUT_ROPE = re.compile("rope|rotary")  # keys that must not go unnoticed
@@ -68,16 +68,19 @@ def parts(
     row = families().get(family, {})
     found: set[str] = set()
     for key, sub, child in _sub_configs(config, row):
-        outside = _rope_keys(config) if key == "text_config" and "pairing" not in row else {}
+        outside = _rope_keys(config) if _short(key) == "text" and "pairing" not in row else {}
         for part in parts(sub, f"{name}.{_short(key)}".lstrip("."), request, unread, child):
-            found.add(key)
+            found.add(_short(key))
             yield replace(part, outside=outside) if outside else part
-    text = row.get("parts", {}).get("text_config")
-    if "pairing" in row or "refuse" in row or row.get("rotates") is False:
+    text = row.get("text", row.get("parts", {}).get("text_config"))
+    if name and not name.endswith("text") and row.get("note") == NO_ROPE:
+        unread.append(Fact(name, family, NO_ROPE))
+    elif "pairing" in row or "refuse" in row or row.get("rotates") is False:
         yield Part(name or row.get("part", "text"), config, family, row)
-    elif text and config.get("text_config") is None and _is_model(config):
+    elif text and "text" not in found and _is_model(config):
+        text = choose_family({**config, "model_type": text, "architectures": None}, text, strict=False)
         yield Part(f"{name}.text".lstrip("."), config, text, families()[text])  # version 4: all keys at the top
-    elif "text_config" in found:
+    elif "text" in found:
         return  # keys outside text_config are compared with those inside
     elif request.known and "pairing" in request.known and (_rope_keys(config) or not found):
         generic: Row = {"pairing": request.known["pairing"], "partial": True, "source": "the caller"}

@@ -29,7 +29,7 @@ class Ropes(dict[str, RopeConfig | None]):
             return
         for name, config in self.items():
             report = self.reports[name]
-            notes = tuple(f"{fact.key} ({fact.value or 'no model_type'}) {fact.why}: not read" for fact in self.unread)
+            notes = tuple(f"{fact.key} ({fact.value or 'no model_type'}) {fact.why}: left out" for fact in self.unread)
             report = replace(report, unread=self.unread, notes=(*report.notes, *notes))
             self.reports[name] = report
             if config is not None:

@@ -372,3 +372,75 @@ def test_an_unknown_encoder_of_params_json_is_an_entry() -> None:
     )
 
     assert [fact.key for fact in found["text"].report.unread] == ["multimodal", "tower"]
+
+
+# families that were not in the table
+
+
+@pytest.mark.parametrize(
+    ("model_type", "keys", "expected"),
+    [
+        ("bailing_moe", {"rope_theta": 6e5, "head_dim": 128}, {"base": 6e5, "rotary_dim": 128}),
+        ("bailing_moe", {"architectures": ["BailingMoeV2ForCausalLM"], "partial_rotary_factor": 0.5}, {"rotary_dim": 8}),
+        ("mimo", {"use_mrope": False, "rope_theta": 640000}, {"base": 640000.0}),
+        ("phi-msft", {"rotary_dim": 8}, {"rotary_dim": 8, "pairing": "half_split"}),
+        ("phi3small", {"rope_embedding_base": 1000000, "rope_position_scale": 1.0}, {"base": 1e6}),
+        ("openelm", {"head_dim": 64, "rope_freq_constant": 10000, "rope_max_length": 4096}, {"head_dim": 64}),
+        ("hf_olmo", {"rope": True, "rope_full_precision": True, "rope_theta": 5e5}, {"base": 5e5}),
+        ("llada", {"rope": True, "rope_full_precision": True, "rope_theta": 5e5}, {"pairing": "half_split"}),
+        ("minimax_text_01", {"rotary_dim": 8, "attn_type_list": [0, 1, 0]}, {"rotary_dim": 8}),
+        ("xlm-roberta", {"position_embedding_type": "rotary", "rotary_emb_base": 20000.0}, {"base": 20000.0}),
+        ("sarvam_mla", {"qk_rope_head_dim": 64}, {"pairing": "interleaved", "out_pairing": "half_split"}),
+        ("sarvam_moe", {}, {"base": 8e6, "rotary_dim": 64}),
+        ("llava", {"rope_scaling": None}, {"pairing": "half_split", "base": 1e4}),
+    ],
+)  # fmt: skip
+def test_families_of_other_code(model_type: str, keys: dict[str, Any], expected: dict[str, Any]) -> None:
+    config = one({"model_type": model_type, "hidden_size": 64, "num_attention_heads": 4} | keys)
+
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+def test_composites_of_other_code() -> None:
+    deepseek = {
+        "model_type": "deepseek_v2",
+        "use_mla": False,
+        "qk_rope_head_dim": 0,
+        "hidden_size": 1280,
+        "num_attention_heads": 10,
+    }
+    ocr = {"model_type": "deepseek_vl_v2", "language_config": deepseek, "use_mla": False, "qk_rope_head_dim": 0}
+    assert one(ocr | {"hidden_size": 1280}).head_dim == 128
+    chat = {
+        "model_type": "internvl_chat",
+        "llm_config": {"model_type": "qwen2", "hidden_size": 64, "num_attention_heads": 4},
+    }
+    assert list(read_configs(chat)) == ["text"]
+    exaone = {
+        "model_type": "exaone4_5_text",
+        "hidden_size": 64,
+        "num_attention_heads": 4,
+        "sliding_window": 8,
+        "rope_theta": 1e6,
+    }
+    found = read_configs({"model_type": "exaone4_5", "text_config": exaone})
+    assert (found["text/sliding_attention"].base, found["text/full_attention"]) == (1e6, None)
+    assert list(read_configs({"model_type": "kimi_vl"})) == ["text", "vision"]
+
+
+@pytest.mark.parametrize(
+    "name", ["bert", "t5", "whisper", "clip", "clip_text_model", "gpt_bigcode", "git", "gpt2", "xlm-roberta"]
+)
+def test_models_without_rope_are_none_with_the_reason(name: str) -> None:
+    found = read_configs({"model_type": name, "hidden_size": 64})
+
+    assert found == {"text": None}
+    assert read_config({"model_type": name}) is None
+    assert found.reports["text"].notes
+
+
+@pytest.mark.parametrize(
+    "name", ["llava", "llava_next", "idefics3", "smolvlm", "paligemma", "internvl", "mistral3", "qwen2_audio"]
+)
+def test_composites_are_read_by_their_name_alone(name: str) -> None:
+    assert read_configs({"model_type": name})["text"] is not None
