@@ -20,13 +20,16 @@ class Fact:
         return f"{self.key} = {shown}" + (f"  ({self.why})" if self.why else "")
 
 
+FACTS = ("used", "assumptions", "ignored", "unknown", "unread")
+
+
 @dataclass(frozen=True)
 class Report:
     """How a configuration was read: nothing that took part in it is left unsaid.
 
     used, ignored, unknown: keys of the source, with dots for nested ones.  assumptions: what the source does not say, with
     where it was taken from.  layers: indices of the layers that rotate so, None where the source does not tell or all do.
-    context: the longest context that the source names.
+    unread: parts of the source that nothing here can read.  context: the longest context that the source names.
     """
 
     source: str
@@ -39,13 +42,13 @@ class Report:
     unknown: tuple[Fact, ...] = ()
     assumptions: tuple[Fact, ...] = ()
     notes: tuple[str, ...] = ()
+    unread: tuple[Fact, ...] = ()
     layers: tuple[int, ...] | None = None
     context: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON can hold it."""
-        names = ("used", "ignored", "unknown", "assumptions")
-        facts = {n: [{"key": f.key, "value": _plain(f.value), "why": f.why} for f in getattr(self, n)] for n in names}
+        facts = {n: [{"key": f.key, "value": _plain(f.value), "why": f.why} for f in getattr(self, n)] for n in FACTS}
         layers = None if self.layers is None else list(self.layers)
         head = {n: getattr(self, n) for n in ("source", "family", "evidence", "part", "layer_type", "context")}
         return head | facts | {"notes": list(self.notes), "layers": layers}
@@ -56,7 +59,7 @@ class Report:
         lines = [f"{self.source}: {where}, family {self.family or 'unknown'}", f"  evidence: {self.evidence}"]
         if self.layers is not None:
             lines.append(f"  layers: {', '.join(map(str, self.layers))}")
-        for name in ("used", "assumptions", "ignored", "unknown"):
+        for name in FACTS:
             lines += [f"  {name}:", *(f"    {fact}" for fact in getattr(self, name))] if getattr(self, name) else []
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 

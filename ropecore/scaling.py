@@ -149,7 +149,7 @@ class YaRN:
     cd(m) = d ln(L / (2 pi m)) / (2 ln b); low = cd(beta_fast), high = cd(beta_slow), rounded outwards if `truncate`,
     clamped to [0, d - 1]; ramp_j = clip((j - low) / (high - low), 0, 1); g_j = f_j / factor * ramp_j + f_j (1 - ramp_j).
     A is attention_factor, else ms(mscale) / ms(mscale_all_dim) if both are given and not 0, else ms(1),
-    with ms(m) = 0.1 m ln(factor) + 1.  Rules R-5.6, R-5.7; Peng et al. 2023 and the programs that follow transformers.
+    with ms(m) = 0.1 m ln(factor) + 1.  With beta_fast = beta_slow the ramp is a step.  Rules R-5.6, R-5.7; Peng et al. 2023 and the programs that follow transformers.
     """
 
     factor: Stretch
@@ -164,7 +164,7 @@ class YaRN:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _check_betas(self)
+        _check_betas(self, may_be_equal=True)
 
     def scale(self, spectrum: Spectrum) -> Scaled:
         low, high = self._range(spectrum)
@@ -373,9 +373,9 @@ def check_lists(rule: ScalingRule, n_pairs: int) -> None:
             raise RopeError(name, len(value), f"must have one entry a pair, {n_pairs}", rule="R-12.7")
 
 
-def _check_betas(rule: Any) -> None:
+def _check_betas(rule: Any, *, may_be_equal: bool = False) -> None:
     fast, slow = rule.beta_fast, rule.beta_slow
-    if fast <= slow:
+    if fast < slow or (fast == slow and not may_be_equal):
         raise RopeError("beta_fast", fast, f"must be above beta_slow={slow:g}", "Were they swapped?", "R-12.3")
 
 

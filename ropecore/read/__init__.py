@@ -16,10 +16,9 @@ from ropecore.forks import IMPORTS
 from ropecore.limits import read_json
 from ropecore.read import huggingface, params_json
 from ropecore.read.parts import Request
+from ropecore.read.ropes import Ropes
 
 NAMES = ("config.json", "params.json")  # of a folder, the first that is there
-
-Found = dict[str, RopeConfig | None]
 
 
 def read_config(
@@ -46,7 +45,7 @@ def read_config(
     return next(iter(rotating), None)
 
 
-def read_configs(source: Any, strict: bool = True, *, family: str | None = None, **known: Any) -> Found:
+def read_configs(source: Any, strict: bool = True, *, family: str | None = None, **known: Any) -> Ropes:
     """Return every RoPE of a model by name, "part" or "part/layer_type"; None for layers that do not rotate.
 
     Arguments as in `read_config`.
@@ -64,8 +63,11 @@ def read_configs(source: Any, strict: bool = True, *, family: str | None = None,
 
 
 def select(
-    found: Found, part: str | None, layer_type: str | None, names: tuple[str, str] = ("part", "layer_type")
-) -> Found:
+    found: Mapping[str, RopeConfig | None],
+    part: str | None,
+    layer_type: str | None,
+    names: tuple[str, str] = ("part", "layer_type"),
+) -> dict[str, RopeConfig | None]:
     """Return the RoPEs of a part and a layer type, each None for any; names are what refusals call the two."""
     wanted = {name: config for name, config in found.items() if _matches(name, part, layer_type)}
     if not wanted:

@@ -10,15 +10,26 @@ A row is keyed by `model_type`.  Its columns, all but `source` optional:
     offset           "last": the last rotary_dim lanes                ratio_key     a key that multiplies the base
     axes, sections   an arrangement of the table's `axes`, and its sections where the configuration has none
     theta_key        where the base is, if elsewhere  rope          the rope dictionary of a configuration without one
-    layers           layer types: what each has of its own; null where it does not rotate
-    per_layer        a key with one entry a layer     nope_unless_null  a key without which every layer type rotates
+    layers           layer types: what each has of its own (`scaled`: the rope dictionary is theirs); null: no rotation
+    nope_unless_null a key without which every layer type rotates
     rotates_if       a key and the values with which it rotates       rotates       false: it never does
     defaults         what keys are where they are missing             ignored       keys that take no part, and why
     parts            the families of its sub-configurations           refuse        why it cannot be read
     learned          why its frequencies are not in the configuration note          what a user should know
+    as               a row whose columns it has, but for defaults     must          keys and the values that its code has
+    variants         rows that share the model_type, chosen by `architectures` or `keys`
+    architectures    names of its classes that do not follow from its own
+    schedule         which layers have which type: a period ("first", "last"), "values" or "indices" of a key
+    types            layer types that share another's RoPE            not_layers    entries of layer_types that are none
+    lists            keys that may hold a value a layer, and what it is: base, rotary_fraction, rotates
+    still_every      a key with the period of layers that stand still rotary_key    a key with the lanes that rotate
+    yarn             keys that its configuration class adds to a YaRN rule_names    rules that go by another name
+    interleaved_if   a key that says whether lanes are interleaved    text          the family of its flat text keys
 """
 
 import json
+import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -29,6 +40,7 @@ from ropecore.errors import RopeError
 Row = dict[str, Any]
 
 SCHEMA = "ropecore-families/1"
+NO_ROPE = "the model has no rotary embedding"
 
 
 @cache
@@ -40,15 +52,82 @@ def table() -> dict[str, Any]:
     return data
 
 
+@cache
 def families() -> dict[str, Row]:
-    """Return the rows by family."""
+    """Return the rows by family; one that is `as` another has that one's columns, but for its defaults and its note."""
     rows: dict[str, Row] = table()["families"]
-    return rows
+    own = ("defaults", "note", "source", "variants", "architectures", "parts")
+    resolved = {}
+    for name, row in rows.items():
+        borrowed = rows.get(row.get("as", ""), {})
+        resolved[name] = {key: value for key, value in borrowed.items() if key not in own} | row
+    still = {"rotates": False, "note": NO_ROPE, "source": table()["without_rope"]["source"]}
+    return resolved | dict.fromkeys(table()["without_rope"]["names"], still)
+
+
+SUFFIXES = re.compile(
+    "(For[A-Z][A-Za-z]*|LMHeadModel|LMHead|HeadModel|Model|Causal|PreTrainedModel|Sequential)$"
+)  # of architectures: what a class is for
+
+
+def _plain(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
+@cache
+def _architectures() -> dict[str, str]:
+    """Return the families by the names of their classes, without case, punctuation and what a class is for."""
+    found = {_plain(name): name for name in families()}
+    found |= {_plain(a): name for name, row in families().items() for a in row.get("architectures", ())}
+    return found
+
+
+def by_architecture(config: Mapping[str, Any]) -> str:
+    """Return the family that `architectures` names, or ""."""
+    given = config.get("architectures")
+    if given is not None and (not isinstance(given, (list, tuple)) or not all(isinstance(a, str) for a in given)):
+        raise RopeError("architectures", given, "must be a list of names", rule="R-12.6")
+    for name in given or ():
+        family = _architectures().get(_plain(name)) or _architectures().get(_plain(SUFFIXES.sub("", name)))
+        if family:
+            return family
+    return ""
+
+
+def choose_family(config: Mapping[str, Any], asked: str | None, strict: bool) -> str:
+    """Return the row's name for a configuration: by what was asked for, else model_type, else architectures; then its variants.
+
+    A model_type and architectures whose rows pair lanes differently are refused, if strict.
+    """
+    named = config.get("model_type")
+    if named is not None and not isinstance(named, str):
+        raise RopeError("model_type", named, "must be a name", rule="R-12.6")
+    by_class = by_architecture(config)
+    family = asked or (named if named in families() else by_class or named) or ""
+    family = _variant(config, family)
+    rows = [families().get(name, {}) for name in (family, _variant(config, by_class))]
+    if strict and not asked and all("pairing" in row for row in rows):
+        pairings = [(row["pairing"], row.get("direction", 1)) for row in rows]
+        if pairings[0] != pairings[1]:
+            cure = f"Pass family={family!r} or family={by_class!r}."
+            reason = f"is paired otherwise than architectures={config['architectures']} says"
+            raise RopeError("model_type", named, reason, cure, "R-12.6")
+    return family
+
+
+def _variant(config: Mapping[str, Any], family: str) -> str:
+    """Return the row that a configuration's classes or keys choose among models of one model_type."""
+    for variant in families().get(family, {}).get("variants", ()):
+        classes = [a for a in config.get("architectures") or () if a in variant.get("architectures", ())]
+        keys = variant.get("keys", {})
+        if classes or (keys and all(config.get(key) in values for key, values in keys.items())):
+            return str(variant["family"])
+    return family
 
 
 def did_you_mean(name: str) -> str:
     """Return a question that names the families whose names are near, or nothing."""
-    near = get_close_matches(name, families(), n=5)
+    near = [known for known in get_close_matches(name, families(), n=6) if known != name][:5]
     return f"Did you mean {', '.join(near)}? " if near else ""
 
 

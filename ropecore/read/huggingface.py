@@ -3,8 +3,7 @@
 The order in which keys are looked at is transformers'; what they do not say is in the table of families.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 from ropecore.config import RopeConfig
@@ -12,49 +11,66 @@ from ropecore.errors import RopeError
 from ropecore.read.axes import read_axes
 from ropecore.read.families import unknown_family
 from ropecore.read.keys import Reader
-from ropecore.read.parts import NO_ROTATION, LayerType, Part, Request, layer_types, parts, rotates
+from ropecore.read.layers import NO_ROTATION, LayerType, layer_types
+from ropecore.read.parts import Part, Request, parts, rotates, truth, words_of_rope
+from ropecore.read.ropes import Ropes
 from ropecore.read.scaling import read_rule
-from ropecore.report import Report
+from ropecore.report import Fact, Report
 
 
-def read(config: Mapping[str, Any], request: Request) -> dict[str, RopeConfig | None]:
+def read(config: Mapping[str, Any], request: Request) -> Ropes:
     """Return every RoPE of a configuration by name, "part" or "part/layer_type"; None where a layer does not rotate."""
-    found: dict[str, RopeConfig | None] = {}
-    notes: list[str] = []
-    for part in parts(config, "", request, notes):
-        found |= dict(_read_part(part, request))
+    found = Ropes()
+    unread: list[Fact] = []
+    for part in parts(config, "", request, unread):
+        _read_part(part, request, found)
     if not found:
-        raise unknown_family(str(config.get("model_type") or ""), sorted(config)[:8])
-    return {name: _with_notes(rope, notes) for name, rope in found.items()}
+        raise unknown_family(str(config.get("model_type") or ""), words_of_rope(config))
+    found.leave_out(unread)
+    return found
 
 
-def _with_notes(config: RopeConfig | None, notes: list[str]) -> RopeConfig | None:
-    """Return the configuration with notes on the whole source added to its report."""
-    if config is None or config.report is None or not notes:
-        return config
-    return config.replace(report=replace(config.report, notes=(*config.report.notes, *notes)))
-
-
-def _read_part(part: Part, request: Request) -> Iterator[tuple[str, RopeConfig | None]]:
+def _read_part(part: Part, request: Request, found: Ropes) -> None:
     row = part.row
     if "refuse" in row:
         raise RopeError("model_type", part.family, row["refuse"], f"Source: {row['source']}.", "R-12.6")
     if "learned" in row and request.strict:
         cure = "Use plan.with_frequencies(..); strict=False gives what they start from."
         raise RopeError("model_type", part.family, row["learned"], cure, "R-12.6")
-    if row.get("rotates") is False or not rotates(part, row):
-        yield part.name, None
+    still = rotates(part)
+    if still:
+        found.add(part.name, None, _still(part, LayerType("", {}), request, still))
         return
-    found = layer_types(part)
-    for layer_type in found:
-        key = part.name if len(found) == 1 and not layer_type.name else f"{part.name}/{layer_type.name}"
-        yield key, None if layer_type.overrides is NO_ROTATION else _read_one(part, layer_type, request)
+    types = layer_types(part)
+    for layer_type in types:
+        key = part.name if len(types) == 1 and not layer_type.name else f"{part.name}/{layer_type.name}"
+        if layer_type.overrides is NO_ROTATION:
+            found.add(key, None, _still(part, layer_type, request, "these layers have no RoPE"))
+        else:
+            _read_one(part, layer_type, request, found, key)
 
 
-def _read_one(part: Part, layer_type: LayerType, request: Request) -> RopeConfig:
-    """Return the configuration of one RoPE, with its report."""
+def _still(part: Part, layer_type: LayerType, request: Request, why: str) -> Report:
+    """Return the report of layers that do not rotate."""
+    return Report(
+        request.source,
+        part.family,
+        part.row["source"],
+        part.name,
+        layer_type.name or None,
+        notes=(why,),
+        layers=layer_type.layers,
+    )
+
+
+def _read_one(part: Part, layer_type: LayerType, request: Request, found: Ropes, key: str) -> None:
+    """Add the configuration of one RoPE, with its report."""
     reader = Reader(part, layer_type, request)
-    row, known = part.row, dict(request.known or {})
+    row, known = reader.row, dict(request.known or {})
+    why = reader.why_no_lanes()
+    if why:
+        found.add(key, None, _still(part, layer_type, request, why))
+        return
     if "qk_rope_head_dim" in row.get("head", ()):
         reader.ledger.notes.append(
             "head_dim is the rotated slice of queries and keys; for whole heads give lane_offset and the whole head_dim"
@@ -69,7 +85,7 @@ def _read_one(part: Part, layer_type: LayerType, request: Request) -> RopeConfig
     keywords |= known
     for name in request.known or {}:
         reader.ledger.assume(name, (request.known or {})[name], "the caller")
-    reader.finish()
+    reader.finish(keywords["pairing"])
     if "note" in row:
         reader.ledger.notes.append(row["note"])
     report = Report(
@@ -82,15 +98,20 @@ def _read_one(part: Part, layer_type: LayerType, request: Request) -> RopeConfig
         context=reader.context(),
         **reader.ledger.report_fields(),
     )
-    return RopeConfig(**keywords, report=report)
+    found.add(key, RopeConfig(**keywords, report=report), report)
 
 
 def _pairing(reader: Reader) -> dict[str, Any]:
     row = reader.row
     found: dict[str, Any] = {key: row[key] for key in ("pairing", "out_pairing", "direction") if key in row}
     key = row.get("interleave_key")
-    if key and reader.config.get(key, "whether lanes are de-interleaved") is False:
+    said = reader.config.get(key, "whether lanes are de-interleaved") if key else None
+    if said is not None and not truth(key, said):
         return {"pairing": "half_split"}
+    key = row.get("interleaved_if")
+    said = reader.config.get(key, "how lanes are paired") if key else None
+    if said is not None:
+        return {"pairing": "interleaved" if truth(key, said) else "half_split"}
     for name, value in found.items():
         reader.ledger.assume(name, value, row["source"])
     return found

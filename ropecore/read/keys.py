@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropecore.errors import RopeError, integer, number
+from ropecore.read.layers import LayerType
 from ropecore.read.ledger import Ledger, Section
-from ropecore.read.parts import ABOUT_ROPE, LayerType, Part, Request
-from ropecore.read.scaling import COMMON, Lengths
+from ropecore.read.parts import ABOUT_ROPE, ROPE_KEYS, Part, Request, truth
+from ropecore.read.scaling import ALIASES, COMMON, Lengths
 
 # one quantity, several names; the first that is there is taken
 NAMES = {
@@ -18,11 +19,9 @@ NAMES = {
         "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "model_max_length",
     ),
     "rope_theta": ("rope_theta", "rotary_emb_base", "rotary_embedding_base", "rope_base"),
-    "partial_rotary_factor": ("partial_rotary_factor", "rotary_pct", "rope_pct", "rotary_emb_fraction"),
+    "partial_rotary_factor": ("partial_rotary_factor", "rotary_pct", "rope_pct", "rotary_emb_fraction", "rope_percent"),
     "rotary_dim": ("rotary_dim", "rope_dim"),
 }  # fmt: skip
-
-ROPE_KEYS = ("rope_scaling", "rope_parameters")  # in transformers' order
 
 # bases of other layer types, in version 4
 BASES = (
@@ -37,7 +36,7 @@ OVERRULED = {
 }
 
 # keys about RoPE that do not change a rotation: which layers are scaled, and what other keys say already
-NOT_ROTATION = ("rope_scaling_layers", "qk_rope_head_dim", "no_rope_layer_interval", "rope_interleave")
+NOT_ROTATION = ("rope_scaling_layers", "qk_rope_head_dim", "no_rope_layer_interval", "indexer_rope_interleave")
 
 
 def head_counts(config: Mapping[str, Any]) -> dict[str, int]:
@@ -50,49 +49,84 @@ def head_counts(config: Mapping[str, Any]) -> dict[str, int]:
     return found
 
 
+# keys that say whether lanes are interleaved
+SAYS_INTERLEAVED = ("rope_interleaved", "rope_interleave", "rotary_emb_interleaved", "rotary_interleaved")
+
+# columns of a row that a layer type may have of its own
+BY_LAYER = ("pairing", "out_pairing", "head", "partial", "rotary_key", "axes", "sections", "yarn")
+
+
 class Reader:
     """The state of one reading: the configuration, its rope dictionary, and the ledger of what was read."""
 
     def __init__(self, part: Part, layer_type: LayerType, request: Request) -> None:
-        self.part, self.layer_type, self.row, self.request = part, layer_type, part.row, request
+        self.part, self.layer_type, self.request = part, layer_type, request
+        self.row = {**part.row, **{key: value for key, value in layer_type.overrides.items() if key in BY_LAYER}}
         self.ledger = Ledger()
         self.config = Section(part.config, self.ledger)
         self.rope = self._rope()
 
     def _rope(self) -> Section:
         """Return the rope dictionary of this layer type, the family's own where the source has none."""
-        given = {key: self.config.peek(key) for key in ROPE_KEYS if self.config.peek(key)}
-        if len(given) == 2 and given["rope_scaling"] != given["rope_parameters"] and self.request.strict:
+        given = {}
+        for key in ROPE_KEYS:
+            value = self.config.peek(key)
+            if value is not None and not isinstance(value, Mapping):
+                raise RopeError(key, value, "must be an object", rule="R-12.6")
+            if value:
+                given[key] = value
+        if len(given) == 2 and not _same_rope(*given.values()) and self.request.strict:
             cure = "transformers takes rope_scaling: pass strict=False to do so."
             raise RopeError("rope_scaling", given["rope_scaling"], "differs from rope_parameters", cure, "R-12.6")
         if not given:
             return self._default_rope()
-        key = "rope_scaling" if "rope_scaling" in given else "rope_parameters"
+        key = next(iter(given))
         for other in given:
             if other != key:
                 self.config.ignore(other, f"{key} goes first (transformers)")
         rope = self.config.get(key, "the rope dictionary")
-        if not isinstance(rope, Mapping):
-            raise RopeError(key, rope, "must be an object", rule="R-12.6")
         del self.ledger.used[key]  # its keys are recorded one by one
         if any(isinstance(value, Mapping) for value in rope.values()):
             return self._layer_rope(key, rope)
-        if "theta_key" in self.layer_type.overrides and not self.layer_type.overrides.get("legacy_scaling") and rope:
+        if not self._is_scaled():
             self.ledger.notes.append(f"{key} belongs to other layers")
             return Section({}, self.ledger, key)
-        return Section(rope, self.ledger, key)
+        return Section(self._completed(rope), self.ledger, key)
+
+    def _is_scaled(self) -> bool:
+        """Return whether a rope dictionary that stands for all layers is this layer type's."""
+        layers = [own for own in self.part.row.get("layers", {}).values() if own]
+        chosen = self.row.get("scaled_types_key")
+        types = self.config.get(chosen, "layer types that are scaled") if chosen else None
+        if types is not None:
+            if not isinstance(types, (list, tuple)):
+                raise RopeError(chosen, types, "must be a list of layer types", rule="R-12.6")
+            return self.layer_type.key in types
+        return not any(own.get("scaled") for own in layers) or bool(self.layer_type.overrides.get("scaled"))
+
+    def _completed(self, rope: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a rope dictionary with what the family's configuration class adds to one of YaRN."""
+        names = self.row.get("rule_names", {})
+        rope = {key: names[value] if isinstance(value, str) and value in names else value for key, value in rope.items()}
+        added = self.row.get("yarn", {})
+        if "yarn" not in (rope.get("rope_type"), rope.get("type")) or all(rope.get(key) is not None for key in added):
+            return rope
+        for key, value in added.items():
+            if rope.get(key) is None:
+                self.ledger.assume(key, value, f"the configuration class sets it: {self.row['source']}")
+        return {**added, **{key: value for key, value in rope.items() if value is not None}}
 
     def _layer_rope(self, key: str, rope: Mapping[str, Any]) -> Section:
         outer = Section(rope, self.ledger, key)
         for name, value in rope.items():
             if not isinstance(value, Mapping):
                 outer.ignore(name, "stands beside the dictionaries of layer types")
-        inner = rope.get(self.layer_type.name)
-        return Section(inner or self._own_rope(), self.ledger, f"{key}.{self.layer_type.name}")
+        name = self.layer_type.key
+        return Section(self._completed(rope.get(name) or self._own_rope()), self.ledger, f"{key}.{name}")
 
     def _own_rope(self) -> dict[str, Any]:
         """Return what the row says of this layer type, as a rope dictionary."""
-        aside = ("theta_key", "legacy_scaling", "head_dim", "head_dim_key", "base")
+        aside = ("theta_key", "scaled", "head_dim", "head_dim_key", "base", "rotary_fraction", *BY_LAYER)
         return {key: value for key, value in self.layer_type.overrides.items() if key not in aside}
 
     def _default_rope(self) -> Section:
@@ -100,6 +134,19 @@ class Reader:
         if rope:
             self.ledger.assume("rope_parameters", rope, f"the family's own: {self.row['source']}")
         return Section(rope, Ledger() if rope else self.ledger, "rope_parameters")
+
+    def why_no_lanes(self) -> str:
+        """Return what says that no lane rotates, a size or a fraction of 0, or ""."""
+        names = [name for name in (*self.row.get("head", ()), self.row.get("rotary_key")) if name == "qk_rope_head_dim"]
+        fractions = NAMES["partial_rotary_factor"] if self.row.get("partial") else ()
+        for section, keys in ((self.rope, fractions), (self.config, (*names, *NAMES["rotary_dim"], *fractions))):
+            for name in keys:
+                value = section.peek(name)
+                if type(value) in (int, float) and value == 0:
+                    return f"{section.label(name)} is 0"
+        return (
+            "its entry of partial_rotary_factors is 0" if self.layer_type.overrides.get("rotary_fraction") == 0 else ""
+        )
 
     # quantities of the configuration
 
@@ -172,7 +219,7 @@ class Reader:
         inside = self.rope.get("rope_theta", "the base")
         if "base" in self.layer_type.overrides:  # a base a layer goes before the one of all
             value = self.layer_type.overrides["base"]
-            self.config.get(self.row["per_layer"], "the base of these layers")
+            self._ignore_behind_lists(inside)
         elif inside is not None:
             for name in names:
                 self.config.ignore(name, f"{self.rope.label('rope_theta')} goes first")
@@ -191,8 +238,22 @@ class Reader:
         ratio = self.config.get(self.row["ratio_key"], "multiplies the base") if "ratio_key" in self.row else None
         return number("rope_theta", value) * (1.0 if ratio is None else number(self.row["ratio_key"], ratio, above=0))
 
+    def _ignore_behind_lists(self, inside: Any) -> None:
+        """Record the bases that a list with one entry a layer goes before."""
+        lists = [key for key, meaning in self.row["lists"].items() if meaning == "base" and self._is_list(key)]
+        if inside is not None:
+            self.rope.ignore("rope_theta", f"{lists[0]} goes first")
+        for name in NAMES["rope_theta"]:
+            if name not in lists:
+                self.config.ignore(name, f"{lists[0]} goes first")
+
+    def _is_list(self, key: str) -> bool:
+        return isinstance(self.config.peek(key), (list, tuple))
+
     def rotary_fraction(self) -> float:
         """Return the part of the head that rotates."""
+        if "rotary_fraction" in self.layer_type.overrides:
+            return number("partial_rotary_factor", self.layer_type.overrides["rotary_fraction"], at_least=0)
         inside = self.rope.get("partial_rotary_factor", "the part of the head that rotates")
         names = NAMES["partial_rotary_factor"]
         if inside is not None:
@@ -203,7 +264,7 @@ class Reader:
             value = self.config.first(names, "the part of the head that rotates")
         if value is None:
             value = self._default_rotary_fraction()
-        return 1.0 if value is None else number("partial_rotary_factor", value, above=0)
+        return 1.0 if value is None else number("partial_rotary_factor", value, at_least=0)
 
     def _default_rotary_fraction(self) -> Any:
         value = self.layer_type.overrides.get(
@@ -219,11 +280,14 @@ class Reader:
             return ROTARY_DIMS[self.row["rotary"]](self, head_dim)
         if proportional:
             return head_dim
+        own_key = self.row.get("rotary_key")
+        if own_key and own_key in self.config and not self._any_fraction():
+            return integer(own_key, self.config.get(own_key, "lanes that rotate"))
         for name in NAMES["rotary_dim"]:
             if name in self.config and "partial_rotary_factor" not in self.rope:
                 for other in NAMES["partial_rotary_factor"]:
                     self.config.ignore(other, f"{name} goes first")
-                return integer(name, self.config.get(name, "lanes that rotate"), at_least=1)
+                return integer(name, self.config.get(name, "lanes that rotate"))
             self.config.ignore(name, "partial_rotary_factor goes first")
         if not self._any_fraction() and self.row.get("defaults", {}).get("rotary_dim"):
             return int(self.quantity("rotary_dim", "lanes that rotate"))
@@ -243,6 +307,8 @@ class Reader:
         return int(head_dim * share)  # rounded down in floating point, as everywhere in the field
 
     def _any_fraction(self) -> bool:
+        if "rotary_fraction" in self.layer_type.overrides:
+            return True
         return "partial_rotary_factor" in self.rope or any(n in self.config for n in NAMES["partial_rotary_factor"])
 
     def lengths(self) -> Lengths:
@@ -270,8 +336,9 @@ class Reader:
             for name in OVERRULED.get(keyword, ()):
                 self.config.ignore(name, "the caller's goes first")
 
-    def finish(self) -> None:
+    def finish(self, pairing: str) -> None:
         """Refuse keys about RoPE that nobody read, and record those that take no part."""
+        self._check_agreement(pairing)
         row_ignores: dict[str, str] = self.row.get("ignored", {})
         if "rotates_if" in self.row:
             self.config.get(self.row["rotates_if"]["key"], "whether it rotates")
@@ -280,13 +347,75 @@ class Reader:
                 self.config.ignore(name, row_ignores[name])
             elif name in NOT_ROTATION or name.startswith("memory_attention_rope_") or name in self.row.get("parts", {}):
                 self.config.ignore(name, "does not change this rotation")
-            elif name == self.row.get("per_layer"):
-                self.config.get(name, "which layers rotate, and how")
+            elif name in self.row.get("lists", {}):
+                self.config.get(name, "a value a layer")
+        self._check_outside()
         for name in ROPE_KEYS:
             if self.config.peek(name) == {}:
                 self.config.ignore(name, "is empty")
         left = [name for name in self.config.unread() if ABOUT_ROPE.search(name)]
         self.config.refuse_unread(left, self.request.strict)
+
+    def _check_agreement(self, pairing: str) -> None:
+        """Check the keys that say what the row says too: they must agree, and take no part beside it."""
+        said: dict[str, tuple[Any, ...]] = dict.fromkeys(SAYS_INTERLEAVED, (pairing == "interleaved",))
+        said |= {"use_mrope": (str(self.row.get("axes", "")).startswith("mrope"),)}
+        said |= {key: tuple(values) for key, values in self.row.get("must", {}).items()}
+        for key, values in said.items():
+            value = self.config.peek(key)
+            if value is None or key == self.row.get("interleave_key") or key == self.row.get("interleaved_if"):
+                continue
+            if isinstance(values[0], bool):
+                value = truth(key, value)
+            if value not in values and self.request.strict:
+                reason = f"does not agree with the family, whose code has {' or '.join(map(str, values))} ({self.row['source']})"
+                raise RopeError(
+                    key, value, reason, "Pass pairing= and the like, or strict=False to go by the family.", "R-12.6"
+                )
+            self.config.ignore(
+                key, "says what the family's row says" if value in values else "the family's code has another"
+            )
+
+    def _check_outside(self) -> None:
+        """Ignore the keys outside text_config that say what those inside say; refuse others, which the model does not read."""
+        outer = Section(self.part.outside, self.ledger)
+        differs = []
+        for name, value in self.part.outside.items():
+            if not self._says_the_same(name, value):
+                differs.append(name)
+            outer.ignore(name, "stands outside text_config, which says it already")
+        if differs and self.request.strict:
+            reason = "stands outside text_config, which the model reads and which does not say so"
+            cure = "Move it into text_config, or pass strict=False to leave it out."
+            raise RopeError(differs[0], self.part.outside[differs[0]], reason, cure, "R-12.6")
+
+    def _says_the_same(self, name: str, value: Any) -> bool:
+        inside = self.config.peek(name)
+        if name in ROPE_KEYS:
+            ropes = [self.config.peek(key) for key in ROPE_KEYS]
+            return any(isinstance(rope, Mapping) and _same_rope(value, rope) for rope in ropes) or not value
+        if inside is not None:
+            return bool(inside == value)
+        if name in NAMES["rope_theta"]:
+            return any(fact.key.endswith("rope_theta") and fact.value == value for fact in self.ledger.facts())
+        return False
+
+
+def _same_rope(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two rope dictionaries say the same: a rule has two keys and several names, and a base may stand outside."""
+
+    def plain(rope: Mapping[str, Any]) -> dict[str, Any]:
+        name = rope.get("rope_type", rope.get("type"))
+        rest = {key: value for key, value in rope.items() if key not in ("rope_type", "type") and value is not None}
+        return {"rope_type": ALIASES.get(name, name) if isinstance(name, str) else name or "default"} | rest
+
+    if not isinstance(one, Mapping):
+        return False
+    first, second = plain(one), plain(other)
+    shared = {"rope_theta", "partial_rotary_factor"}  # may stand outside
+    return all(first.get(key) == second.get(key) for key in (first.keys() | second.keys()) - shared) and all(
+        first[key] == second[key] for key in shared if key in first and key in second
+    )
 
 
 def _double(reader: Reader, head_dim: int) -> int:

@@ -23,6 +23,10 @@ class Ledger:
         self.assumptions[name] = Fact(name, value, why)
         return value
 
+    def facts(self) -> list[Fact]:
+        """Return what was read and what was assumed."""
+        return [*self.used.values(), *self.assumptions.values()]
+
     def report_fields(self) -> dict[str, Any]:
         """Return the keywords of Report."""
         names = ("used", "ignored", "unknown", "assumptions")

@@ -5,14 +5,35 @@ from typing import Any
 
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError, integer, number
-from ropecore.read.axes import INV_FREQS
+from ropecore.read.axes import INV_FREQS, axis_order
 from ropecore.read.ledger import Ledger, Section
-from ropecore.read.parts import Request
-from ropecore.report import Report
+from ropecore.read.parts import Request, truth
+from ropecore.read.ropes import Ropes
+from ropecore.read.scaling import softmax_note
+from ropecore.report import Fact, Report
 from ropecore.scaling import Llama3, ScalingRule, YaRN
 
 META = "meta-llama/llama-models models/llama3/reference_impl/model.py"
 MISTRAL = "vLLM 0.33.0 transformers_utils/configs/mistral.py"
+
+LLAMA_4 = "meta-llama/llama-models models/llama4/args.py"
+
+# keys of Mistral's own files, beside which qk_rope_head_dim does not mean DeepSeek's inference code
+MISTRAL_KEYS = ("norm_eps", "hidden_dim", "moe", "rope_scaling_factor")
+
+# dim of Llama 3.2's text models, and of Llama 3.1's, 3.2's with vision and 3.3's
+LLAMA_32 = {2048: "1B", 3072: "3B"}
+LLAMA_31 = (4096, 8192, 16384)
+
+META_KEYS = {
+    "factor": "rope_scaling_factor", "low_freq_factor": "rope_low_freq_factor", "high_freq_factor": "rope_high_freq_factor",
+}  # fmt: skip
+
+DEEPSEEK_SOURCE = "deepseek-ai/DeepSeek-V3 inference/model.py: a default of ModelArgs"
+DEEPSEEK = {
+    "factor": ("rope_factor", 40.0), "original_max_position": ("original_seq_len", 4096), "beta_fast": ("beta_fast", 32.0),
+    "beta_slow": ("beta_slow", 1.0),
+}  # fmt: skip
 
 # of Meta's apply_scaling, where they are constants
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position": 8192}
@@ -23,16 +44,26 @@ def is_params(config: Mapping[str, Any]) -> bool:
     return "dim" in config and "n_heads" in config and "model_type" not in config
 
 
-def read(config: Mapping[str, Any], request: Request) -> dict[str, RopeConfig | None]:
-    """Return the text's RoPE, and the vision encoder's if there is one."""
-    found: dict[str, RopeConfig | None] = {"text": _text(config, request)}
-    vision = config.get("vision_encoder")
-    if isinstance(vision, Mapping):
-        found["vision"] = _vision(vision, request)
+def read(config: Mapping[str, Any], request: Request) -> Ropes:
+    """Return the text's RoPE, and those of the vision and audio encoders that rotate."""
+    found = Ropes()
+    _text(config, request, found)
+    whole = Section(config, Ledger())
+    read = set()
+    for path, (part, read_part) in ENCODERS.items():
+        keys = whole.peek(path)
+        if keys is not None:
+            read_part(Section(keys, Ledger(), path), part, request, found)
+            read.add(path.split(".")[0])
+    roots = {path.split(".")[0] for path in ENCODERS}
+    models = [
+        key for key, value in config.items() if isinstance(value, Mapping) and (key in roots or "n_heads" in value)
+    ]
+    found.leave_out(Fact(key, None, "is a model that this reader does not know") for key in models if key not in read)
     return found
 
 
-def _text(config: Mapping[str, Any], request: Request) -> RopeConfig:
+def _text(config: Mapping[str, Any], request: Request, found: Ropes) -> None:
     ledger = Ledger()
     keys = Section(config, ledger)
     keywords: dict[str, Any] = {"pairing": ledger.assume("pairing", "interleaved", META), "head_dim": _head_dim(keys)}
@@ -41,8 +72,28 @@ def _text(config: Mapping[str, Any], request: Request) -> RopeConfig:
         theta = ledger.assume("rope_theta", 10000.0, "meta-llama/llama llama/model.py: the default of theta")
     keywords |= {"base": number("rope_theta", theta, above=0), "scaling": _scaling(keys, request.strict)}
     keys.ignore("llama_4_scaling", "scales queries by position: not a rotation")
+    rope, nope = _layers(keys)
     _refuse_left(keys, request.strict)
-    return _config("text", keywords, ledger, request)
+    if nope is None:
+        _add(found, "text", keywords, ledger, request)
+        return
+    ledger.notes.append("layers without RoPE may multiply queries by ropecore.llama4_query_scale(positions)")
+    _add(found, "text/rope", keywords, ledger, request, rope)
+    still = ("every nope_layer_interval-th layer has no RoPE",)
+    found.add(
+        "text/nope", None, Report(request.source, "params.json", LLAMA_4, "text", "nope", notes=still, layers=nope)
+    )
+
+
+def _layers(keys: Section) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """Return the layers that rotate and those that do not (Llama 4), None where all do."""
+    given = keys.get("nope_layer_interval", "every so many layers stand still")
+    if given is None:
+        return (), None
+    step = integer("nope_layer_interval", given, at_least=1)
+    depth = integer("n_layers", keys.get("n_layers", "the number of layers"), at_least=1, at_most=1 << 16)
+    nope = tuple(i for i in range(depth) if (i + 1) % step == 0)
+    return tuple(i for i in range(depth) if (i + 1) % step), nope
 
 
 def _head_dim(keys: Section) -> int:
@@ -58,17 +109,46 @@ def _scaling(keys: Section, strict: bool) -> ScalingRule | None:
     yarn = keys.get("yarn", "the rope dictionary")
     if yarn is not None:
         return _yarn(Section(yarn, keys.ledger, "yarn"), strict)
-    if not keys.get("use_scaled_rope", "Llama 3's rule"):
+    if "qk_rope_head_dim" in keys and not any(key in keys for key in MISTRAL_KEYS):
+        return _deepseek(keys)
+    scaled = keys.get("use_scaled_rope", "Llama 3's rule")
+    if scaled is None or not truth("use_scaled_rope", scaled):
         return None
-    given = {
-        "factor": keys.get("rope_scaling_factor", "of Llama 3's rule"),
-        "high_freq_factor": keys.get("rope_high_freq_factor", "of Llama 3's rule"),
-    }
+    given = {name: keys.get(key, "of Llama 3's rule") for name, key in META_KEYS.items()}
     values = {name: value for name, value in given.items() if value is not None}
-    for name, value in LLAMA3.items():
+    defaults, why = _llama_defaults(keys)
+    for name, value in defaults.items():
         if name not in values:
-            keys.ledger.assume(name, value, f"{META}: a constant of apply_scaling")
-    return Llama3(**(LLAMA3 | values))
+            keys.ledger.assume(name, value, why)
+    return Llama3(**(defaults | values))
+
+
+def _llama_defaults(keys: Section) -> tuple[dict[str, Any], str]:
+    """Return what Meta's code has where the file says nothing: Llama 4, Llama 3.2 of 1B and 3B, and all others differ."""
+    if "nope_layer_interval" in keys or "moe_args" in keys:
+        return LLAMA3 | {"factor": 16.0, "high_freq_factor": 1.0}, f"{LLAMA_4}: validate"
+    dim = keys.peek("dim")
+    if dim in LLAMA_32:
+        return LLAMA3 | {"factor": 32.0}, f"Llama 3.2 {LLAMA_32[dim]}, told by dim; Meta's model.py of 3.1 has 8"
+    if dim not in LLAMA_31:
+        note = (
+            "factor 8 is that of Llama 3.1 and 3.3; Llama 3.2 has 32 in 1B and 3B, and no model of Meta's has this dim"
+        )
+        keys.ledger.notes.append(note)
+    return LLAMA3, f"{META}: a constant of apply_scaling"
+
+
+def _deepseek(keys: Section) -> YaRN:
+    """Return the YaRN of DeepSeek's own inference code, which has it whatever the file says; its A is 1."""
+    given = {name: keys.get(key, "of YaRN") for name, (key, _) in DEEPSEEK.items()}
+    for name, (key, default) in DEEPSEEK.items():
+        if given[name] is None:
+            given[name] = keys.ledger.assume(key, default, DEEPSEEK_SOURCE)
+    keys.ledger.assume("attention_factor", 1.0, DEEPSEEK_SOURCE)
+    scale = keys.get("mscale", "of the softmax scale")
+    scale = 1.0 if scale is None else scale
+    keys.ledger.notes.append(softmax_note(given["factor"], scale))
+    return YaRN(**given, attention_factor=1.0)
 
 
 def _yarn(yarn: Section, strict: bool) -> YaRN:
@@ -90,31 +170,83 @@ def _yarn(yarn: Section, strict: bool) -> YaRN:
     return YaRN(**values, attention_factor=1.0 if scale is False else None)
 
 
-def _vision(config: Mapping[str, Any], request: Request) -> RopeConfig:
-    """Return Pixtral's: rows take the even frequencies and columns the odd ones, in interleaved pairs."""
-    ledger = Ledger()
-    keys = Section(config, ledger, "vision_encoder")
+def _pixtral(keys: Section, part: str, request: Request, found: Ropes) -> None:
+    """Pixtral: rows take the even frequencies and columns the odd ones, in interleaved pairs."""
     size, heads = (
         integer(n, keys.get(n, "of the head's size"), at_least=1) for n in ("hidden_size", "num_attention_heads")
     )
+    source = "mistral-inference vision_encoder.py"
     head_dim, base = size // heads, number("rope_theta", keys.get("rope_theta", "the base"), above=0)
     keywords = {
-        "pairing": ledger.assume("pairing", "interleaved", "mistral-inference vision_encoder.py"),
+        "pairing": keys.ledger.assume("pairing", "interleaved", source),
         "head_dim": head_dim,
-        "axes": ledger.assume("axes", ("h", "w"), "mistral-inference vision_encoder.py"),
+        "axes": keys.ledger.assume("axes", ("h", "w"), source),
         "sections": (head_dim // 4, head_dim // 4),
         "inv_freq": INV_FREQS["strided"](base, head_dim),
     }
     _refuse_left(keys, request.strict)
-    return _config("vision", keywords, ledger, request)
+    _add(found, part, keywords, keys.ledger, request)
+
+
+def _llama4_vision(keys: Section, part: str, request: Request, found: Ropes) -> None:
+    """Llama 4: the first half of the pairs turns with the column, the second with the row; positions start at 1."""
+    head_dim = _head_dim(keys)
+    source = "meta-llama/llama-models models/llama4/vision/encoder.py"
+    keywords = {
+        "pairing": keys.ledger.assume("pairing", "interleaved", source),
+        "head_dim": head_dim,
+        "axes": keys.ledger.assume("axes", ("h", "w"), source),
+        "sections": (head_dim // 4, head_dim // 4),
+        "axis_order": axis_order("reversed", (head_dim // 4, head_dim // 4)),
+        "axis_frequencies": "per_axis",
+        "base": keys.ledger.assume("rope_theta", 10000.0, source),
+    }
+    keys.ledger.notes.append("positions start at 1; the class token stands at 0")
+    _refuse_left(keys, request.strict)
+    _add(found, part, keywords, keys.ledger, request)
+
+
+def _whisper(keys: Section, part: str, request: Request, found: Ropes) -> None:
+    """Voxtral: the encoder of the realtime models rotates interleaved; the others have sinusoidal positions."""
+    source = "executorch examples/models/voxtral_realtime/model.py"
+    kind = keys.get("pos_embed", "the kind of positions")
+    theta = keys.get("rope_theta", "the base")
+    if (kind if kind is not None else ("rope" if theta is not None else "")) != "rope":
+        why = ("the encoder has no rope_theta" if kind is None else f"pos_embed is {kind!r}",)
+        found.add(part, None, Report(request.source, "params.json", source, part, notes=why))
+        return
+    keywords = {
+        "pairing": keys.ledger.assume("pairing", "interleaved", source),
+        "head_dim": _head_dim(keys),
+        "base": number("rope_theta", theta, above=0),
+    }
+    _refuse_left(keys, request.strict)
+    _add(found, part, keywords, keys.ledger, request)
+
+
+ENCODERS = {
+    "vision_encoder": ("vision", _pixtral),
+    "vision_args": ("vision", _llama4_vision),
+    "multimodal.whisper_model_args.encoder_args": ("audio", _whisper),
+}
 
 
 def _refuse_left(keys: Section, strict: bool) -> None:
     keys.refuse_unread([name for name in keys.unread() if "rope" in name or "yarn" in name], strict)
 
 
-def _config(part: str, keywords: dict[str, Any], ledger: Ledger, request: Request) -> RopeConfig:
-    for name, value in (request.known or {}).items():
-        ledger.assume(name, value, "the caller")
-    report = Report(request.source, "params.json", META, part, **ledger.report_fields())
-    return RopeConfig(**(keywords | dict(request.known or {})), report=report)
+def _add(
+    found: Ropes,
+    name: str,
+    keywords: dict[str, Any],
+    ledger: Ledger,
+    request: Request,
+    layers: tuple[int, ...] | None = None,
+) -> None:
+    for keyword, value in (request.known or {}).items():
+        ledger.assume(keyword, value, "the caller")
+    part, _, layer_type = name.partition("/")
+    report = Report(
+        request.source, "params.json", META, part, layer_type or None, layers=layers, **ledger.report_fields()
+    )
+    found.add(name, RopeConfig(**(keywords | dict(request.known or {})), report=report), report)

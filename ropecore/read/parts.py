@@ -1,35 +1,52 @@
-"""The models inside a Hugging Face configuration, and the layer types inside a model: which RoPEs there are to read."""
+"""The models inside a Hugging Face configuration: which have a RoPE to read, and which row each goes by."""
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ropecore.errors import RopeError, integer, number
-from ropecore.read.families import Row, families, unknown_family
+from ropecore.errors import RopeError
+from ropecore.read.families import NO_ROPE, Row, choose_family, families, unknown_family
+from ropecore.report import Fact
 
 ABOUT_ROPE = re.compile("rope|rotary")  # keys that must not go unnoticed
+ROPE_KEYS = ("rope_scaling", "rope_parameters")  # rope dictionaries, in transformers' order
 
-NO_ROTATION: Row = {"rotates": False}  # of layer types that do not rotate
+# keys under which a file of another program (MLC) keeps the whole configuration, while its family stands outside
+WRAPPERS = ("model_config", "config", "hf_config")
+
+SIZES = (
+    "head_dim",
+    "hidden_size",
+    "n_embd",
+    "d_model",
+    "kv_channels",
+    "num_attention_heads",
+    "n_head",
+    "qk_rope_head_dim",
+)
+
+# dictionaries that are no models
+SETTINGS = (
+    "quantization_config",
+    "compression_config",
+    "generation_config",
+    "tokenizer_config",
+    "attention_other_setting",
+)
+
+TEXT = ("llm_config", "language_config", "language_model_config", "text_model_config")  # other names of text_config
 
 
 @dataclass(frozen=True)
 class Part:
-    """One model inside a configuration: its name, its keys, and the row of its family."""
+    """One model inside a configuration: its name, its keys, the row of its family, and keys outside that it repeats."""
 
     name: str
     config: Mapping[str, Any]
     family: str
     row: Row
-
-
-@dataclass(frozen=True)
-class LayerType:
-    """One RoPE of a part: the layer type's name, what the row says of it alone, and the layers that have it."""
-
-    name: str
-    overrides: Row
-    layers: tuple[int, ...] | None = None
+    outside: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,36 +59,57 @@ class Request:
     known: Mapping[str, Any] | None = None
 
 
-def parts(config: Mapping[str, Any], name: str, request: Request, notes: list[str], family: str = "") -> Iterator[Part]:
-    """Yield the models of a configuration, sub-configurations first; notes gets those that say nothing about RoPE."""
-    family = family or (not name and request.family) or str(config.get("model_type") or "")
+def parts(
+    config: Mapping[str, Any], name: str, request: Request, unread: list[Fact], family: str = ""
+) -> Iterator[Part]:
+    """Yield the models of a configuration, sub-configurations first; unread gets those that nothing can read."""
+    config = _unwrapped(config)
+    family = choose_family(config, family or (not name and request.family) or None, request.strict)
     row = families().get(family, {})
-    inner = 0
+    found: set[str] = set()
     for key, sub, child in _sub_configs(config, row):
-        for part in parts(sub, f"{name}.{_short(key)}".lstrip("."), request, notes, child):
-            inner += 1
-            yield part
-    if "pairing" in row or "refuse" in row or row.get("rotates") is False:
+        outside = _rope_keys(config) if _short(key) == "text" and "pairing" not in row else {}
+        for part in parts(sub, f"{name}.{_short(key)}".lstrip("."), request, unread, child):
+            found.add(_short(key))
+            yield replace(part, outside=outside) if outside else part
+    text = row.get("text", row.get("parts", {}).get("text_config"))
+    if name and not name.endswith("text") and row.get("note") == NO_ROPE:
+        unread.append(Fact(name, family, NO_ROPE))
+    elif "pairing" in row or "refuse" in row or row.get("rotates") is False:
         yield Part(name or row.get("part", "text"), config, family, row)
-    elif "text_config" in row.get("parts", {}) and "text_config" not in config and _has_rope(config):
-        child = row["parts"]["text_config"]  # version 4 kept the language model's keys at the top
-        yield Part(f"{name}.text".lstrip("."), config, child, families()[child])
-    elif request.known and "pairing" in request.known and (_has_rope(config) or not inner):
+    elif text and "text" not in found and _is_model(config):
+        text = choose_family({**config, "model_type": text, "architectures": None}, text, strict=False)
+        yield Part(f"{name}.text".lstrip("."), config, text, families()[text])  # version 4: all keys at the top
+    elif "text" in found:
+        return  # keys outside text_config are compared with those inside
+    elif request.known and "pairing" in request.known and (_rope_keys(config) or not found):
         generic: Row = {"pairing": request.known["pairing"], "partial": True, "source": "the caller"}
         yield Part(name or "text", config, family, generic)
-    elif _has_rope(config) or (not inner and not name):
-        keys = [key for key in config if ABOUT_ROPE.search(key)] or ["no key about RoPE"]
-        raise unknown_family(family, keys, "family" if not name and request.family else "model_type")
-    elif not inner:
-        notes.append(
-            f"{name} ({family or 'no model_type'}) is not in the table of families and has no key about RoPE: left out"
-        )
+    elif _rope_keys(config) or (not found and not name):
+        argument = "family" if not name and request.family else "model_type"
+        raise unknown_family(family, words_of_rope(config), argument)
+    elif not found:
+        unread.append(Fact(name, family or None, "is not in the table of families, and has no key about RoPE"))
+
+
+def _unwrapped(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the configuration that another program's file wraps, with the family that stands outside."""
+    for key in WRAPPERS:
+        inner = config.get(key)
+        if isinstance(inner, Mapping) and _is_model(inner) and not _is_model(config):
+            above = {name: config[name] for name in ("model_type", "architectures") if name in config}
+            return {**above, **inner}
+    return config
 
 
 def text_keys(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the keys of the language model of a configuration: its text_config's, or its own."""
-    text = config.get("text_config")
-    return text if isinstance(text, Mapping) else config
+    config = _unwrapped(config)
+    for key in ("text_config", *TEXT):
+        if isinstance(config.get(key), Mapping):
+            inner: Mapping[str, Any] = config[key]
+            return inner
+    return config
 
 
 def _sub_configs(config: Mapping[str, Any], row: Row) -> Iterator[tuple[str, Mapping[str, Any], str]]:
@@ -80,96 +118,59 @@ def _sub_configs(config: Mapping[str, Any], row: Row) -> Iterator[tuple[str, Map
     if not set(config) - {"model_type"}:
         config = {**config, **{key: {} for key in children}}
     for key, sub in config.items():
-        if children.get(key, key) is None or key == "quantization_config":
+        if children.get(key, key) is None or key in SETTINGS:
             continue  # settings, not a model
-        if isinstance(sub, Mapping) and (key in children or key.endswith("_config") or "model_type" in sub):
-            own = str(sub.get("model_type") or "")
-            yield key, sub, own if "pairing" in families().get(own, {}) else children.get(key, own)
+        if not isinstance(sub, Mapping):
+            if sub is not None and (key in children or key in ("text_config", "vision_config", "audio_config")):
+                raise RopeError(key, sub, "must be an object", rule="R-12.6")
+            continue
+        if key in children or key.endswith("_config") or "model_type" in sub:
+            own = choose_family(sub, None, strict=False)
+            row = families().get(own, {})
+            says = "pairing" in row or "rotates" in row or "refuse" in row
+            yield key, sub, own if says else children.get(key, own)
 
 
 def _short(key: str) -> str:
-    return key.removesuffix("_config")
+    return "text" if key in TEXT else key.removesuffix("_config")
 
 
-def _has_rope(config: Mapping[str, Any]) -> bool:
-    """Tell whether the configuration itself, without its parts, speaks of RoPE."""
-    return any(ABOUT_ROPE.search(key) for key, value in config.items() if value is not None)
+def _rope_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys about RoPE that the configuration itself has, without its parts; a null is no key."""
+    return {key: value for key, value in config.items() if ABOUT_ROPE.search(key) and value is not None}
 
 
-def rotates(part: Part, row: Row) -> bool:
+def _is_model(config: Mapping[str, Any]) -> bool:
+    """Return whether the configuration itself speaks of RoPE or of the size of a head."""
+    return bool(_rope_keys(config)) or any(config.get(key) is not None for key in SIZES)
+
+
+def words_of_rope(config: Mapping[str, Any]) -> list[str]:
+    """Return what a configuration says about RoPE, by keys or by values, for a message."""
+    said = [f"{key}={value!r}" for key, value in config.items() if isinstance(value, str) and ABOUT_ROPE.search(value)]
+    return [*_rope_keys(config), *said] or ["no key about RoPE"]
+
+
+def truth(argument: str, value: Any) -> bool:
+    """Return a value that must be true or false; 1 and 0 are taken too."""
+    if isinstance(value, bool) or (type(value) is int and value in (0, 1)):
+        return bool(value)
+    raise RopeError(argument, value, "must be true or false", rule="R-12.6")
+
+
+def rotates(part: Part) -> str:
+    """Return why a part does not rotate, or "" where it does."""
+    row = part.row
+    if row.get("rotates") is False:
+        return str(row.get("note", "the family has no RoPE"))
     condition = row.get("rotates_if")
     if condition is None:
-        return True
-    return part.config.get(condition["key"], condition["default"]) in condition["values"]
-
-
-def layer_types(part: Part) -> list[LayerType]:
-    """Return the RoPEs of a part: one a layer type, if they differ."""
-    config, row = part.config, part.row
-    rope = config.get("rope_scaling") or config.get("rope_parameters")  # transformers takes rope_scaling first
-    types = config.get("layer_types")
-    types = list(types) if isinstance(types, (list, tuple)) else []
-    if "per_layer" in row:
-        return _per_layer(part)
-    if isinstance(rope, Mapping) and any(isinstance(value, Mapping) for value in rope.values()):
-        return _nested(part, rope, types)
-    layers: dict[str, Row | None] = row.get("layers", {"": {}})
-    if row.get("nope_unless_null") and config.get(row["nope_unless_null"]) is None:
-        layers = {"": {}}
-    return [
-        LayerType(name, NO_ROTATION if own is None else own, _indices(types, name))
-        for name, own in layers.items()
-        if not types or not name or name in types or not set(types) & set(layers)
-    ]
-
-
-def _nested(part: Part, rope: Mapping[str, Any], types: list[str]) -> list[LayerType]:
-    """Return version 5's layer types: those that a layer has, if the configuration lists its layers."""
-    own: dict[str, Row | None] = part.row.get("layers", {})
-    names = [name for name, value in rope.items() if value is None or isinstance(value, Mapping)]
-    names += [name for name, value in own.items() if value is not None and name not in rope]
-    listed = [name for name in names if name in types]
-    return [
-        LayerType(
-            name, NO_ROTATION if name in rope and rope[name] is None else own.get(name) or {}, _indices(types, name)
-        )
-        for name in (listed or names)
-    ]
-
-
-def _per_layer(part: Part) -> list[LayerType]:
-    """Return the RoPEs that a list with one entry a layer tells apart: 0 does not rotate, else 1 or the layer's base."""
-    config, key = part.config, part.row["per_layer"]
-    values = config.get(key)
-    if not values:
-        return _every_nth(part) if key == "no_rope_layers" else [LayerType("", {})]
-    if not isinstance(values, (list, tuple)):
-        raise RopeError(key, values, "must be a list with one entry a layer", rule="R-12.6")
-    entries = [
-        number(f"{key}[{i}]", value if not isinstance(value, bool) else int(value)) for i, value in enumerate(values)
-    ]
-    values = sorted(set(entries), reverse=True)
-    bases = [value for value in values if value] if key == "layer_rope_theta" else [1.0]
-    found = []
-    for value in values:
-        name = "nope" if not value else ("rope" if len(bases) == 1 else f"theta_{value:g}")
-        own = NO_ROTATION if not value else ({"base": value} if key == "layer_rope_theta" else {})
-        found.append(LayerType(name, own, tuple(i for i, entry in enumerate(entries) if entry == value)))
-    return [replace(found[0], name="")] if len(found) == 1 and found[0].overrides is not NO_ROTATION else found
-
-
-def _every_nth(part: Part) -> list[LayerType]:
-    """Return transformers' default of no_rope_layers: every fourth layer, or every no_rope_layer_interval-th, stands still."""
-    step = integer("no_rope_layer_interval", part.config.get("no_rope_layer_interval", 4), at_least=1)
-    depth = part.config.get("num_hidden_layers")
-    if depth is None:
-        return [LayerType("rope", {}), LayerType("nope", NO_ROTATION)]
-    depth = integer("num_hidden_layers", depth, at_least=1, at_most=1 << 16)
-    still = tuple(i for i in range(depth) if (i + 1) % step == 0)
-    turning = tuple(i for i in range(depth) if i not in set(still))
-    found = [LayerType("rope", {}, turning), LayerType("nope", NO_ROTATION, still)]
-    return [layer_type for layer_type in found if layer_type.layers]
-
-
-def _indices(types: list[str], name: str) -> tuple[int, ...] | None:
-    return tuple(i for i, layer in enumerate(types) if layer == name) or None
+        return ""
+    key, values = condition["key"], condition["values"]
+    value = part.config.get(key)
+    value = condition["default"] if value is None else value
+    if isinstance(values[0], bool):
+        value = truth(key, value)
+    elif value is not None and not isinstance(value, type(values[0])):
+        raise RopeError(key, value, f"must be of the kind of {values[0]!r}", rule="R-12.6")
+    return "" if value in values else f"{key} is {value!r}"

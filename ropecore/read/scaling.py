@@ -214,6 +214,13 @@ def multiply(factor: float, temperature: Decimal) -> float:
         return float(Decimal(factor) * temperature)
 
 
+def softmax_note(factor: float, mscale_all_dim: float) -> str:
+    """Return the note on the factor of scores that goes with a YaRN whose own A does not hold it (R-9.8)."""
+    with sixty_digits():
+        scale = float(yarn_temperature(factor, mscale_all_dim) ** 2)
+    return f"scores are multiplied by {scale:.6g}, yarn_softmax_scale({factor:g}, {mscale_all_dim:g}), beside the attention factor"
+
+
 def _need(rope: Section, name: str) -> Any:
     value = rope.get(name, "of the scaling rule")
     if value is None:

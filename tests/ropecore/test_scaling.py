@@ -309,10 +309,19 @@ def test_the_rule_is_named_where_a_base_cannot_change() -> None:
     assert frequencies(NTK(2.0), head_dim=4, frequency_dim=3)[1] < frequencies(None, head_dim=4, frequency_dim=3)[1]
 
 
-def test_betas_must_differ() -> None:
-    for kind in (YaRN, NTKByParts):
+def test_betas_in_the_wrong_order_are_refused() -> None:
+    for kind, slow in ((YaRN, 4.5), (NTKByParts, 4.5), (NTKByParts, 4.0)):
         with pytest.raises(RopeError, match="beta_fast"):
-            kind(2.0, 4096, beta_fast=4.0, beta_slow=4.0)
+            kind(2.0, 4096, beta_fast=4.0, beta_slow=slow)
+
+
+@pytest.mark.parametrize("truncate", [True, False])
+def test_a_yarn_of_equal_betas_is_a_step(truncate: bool) -> None:
+    rule = YaRN(8.0, 4096, beta_fast=1.0, beta_slow=1.0, truncate=truncate)
+    ratio = frequencies(None, head_dim=64, base=5e4) / frequencies(rule, head_dim=64, base=5e4)
+    end = math.floor(64 * math.log(4096 / (2 * math.pi)) / (2 * math.log(5e4)))
+
+    assert ratio == pytest.approx([1.0] * (end + 1) + [8.0] * (31 - end), rel=1e-13)
 
 
 def test_dynamic_ntk_at_its_length_is_unscaled_even_where_no_base_could_change() -> None:
