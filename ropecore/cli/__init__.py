@@ -123,7 +123,11 @@ def _add_vectors(commands: Any) -> None:
 
 
 def _selected(pattern: str) -> list[dict[str, Any]]:
-    cases: list[dict[str, Any]] = importlib.import_module("ropecore.spec").vectors()
+    spec = importlib.import_module("ropecore.spec")
+    try:
+        cases: list[dict[str, Any]] = spec.vectors()
+    except spec.SpecError as error:
+        raise RopeError("vectors", str(error), "cannot be read", "Install the package again.") from error
     chosen = [case for case in cases if fnmatch.fnmatchcase(case["id"], pattern)]
     if not chosen:
         raise RopeError("pattern", pattern, f"matches none of {len(cases)} vectors", "See: ropecore vectors list")
