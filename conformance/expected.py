@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ropecore import RopeError
+from ropecore.limits import LARGEST_FILE, read_bytes
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Expectations:
 def read_expectations(path: str | Path) -> Expectations:
     """Return the lines of a file; one without a reason is refused, and so is a file that cannot be read."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bytes("expected failures", path, LARGEST_FILE).decode("utf-8")
+    except UnicodeDecodeError as error:
         raise RopeError("expected failures", str(path), f"cannot be read: {error}") from error
     return parse_expectations(text.splitlines(), str(path))
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from ropecore import RopeError
-from ropecore.arguments import InRange, ListOf, checked
+from ropecore.arguments import InRange, ListOf, checked, path
 from ropecore.errors import shown, told
 from ropecore.limits import parse_json
 
@@ -54,9 +54,7 @@ def _argv(argument: str, value: Any) -> tuple[str, ...]:
 
 
 def _word(argument: str, value: Any) -> str:
-    if not isinstance(value, (str, os.PathLike)):
-        raise RopeError(argument, value, "must be text")
-    return os.fspath(value)  # type: ignore[arg-type, return-value]
+    return value if isinstance(value, str) else str(path(argument, value))
 
 
 Timeout = Annotated[float, InRange(above=0, at_most=LONGEST_TIMEOUT)]

@@ -14,12 +14,13 @@ adds one test for each case, named by its id; `-m ropecore` runs them alone, `--
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from ropecore import RopeError
+from ropecore.arguments import Names, checked
 
 from .cases import Case, all_cases, cases
 from .expected import Expectation, Expectations, read_expectations
@@ -38,10 +39,9 @@ class ConformanceError(AssertionError):
 # ---- inside a test of one's own
 
 
+@checked
 def with_cases(
-    topic: str | Iterable[str] | None = None,
-    ids: str | Iterable[str] | None = None,
-    flags: str | Iterable[str] | None = None,
+    topic: Names | None = None, ids: Names | None = None, flags: Names | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that runs a test once for each selected case, as its argument `case`; see `conformance.cases`."""
     selected = [pytest.param(case, id=case.id) for case in cases(topic, ids, flags)]

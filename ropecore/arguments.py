@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ropecore.arrays import FLOATS, host_array, integers, is_float, reals
-from ropecore.errors import RopeError, choice, integer, number
+from ropecore.errors import RopeError, choice, has, integer, number
 
 Check = Callable[[str, Any], Any]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -100,9 +100,9 @@ class ListOf:
 
     def __call__(self, argument: str, value: Any) -> tuple[Any, ...]:
         items = value
-        if hasattr(value, "__array__"):
+        if isinstance(value, range) or has(value, "__array__"):
             items = host_array(argument, value).tolist()
-        if not isinstance(items, (list, tuple, range)):
+        if not isinstance(items, (list, tuple)):
             raise RopeError(argument, value, f"must be a list of {self.wanted}", rule=self.rule)
         if not self.shortest <= len(items) <= self.longest:
             reason = f"must have {self.shortest} to {self.longest} entries, and has {len(items)}"
@@ -163,9 +163,13 @@ def function(argument: str, value: Any) -> Callable[..., Any]:
 
 def path(argument: str, value: Any) -> Path:
     """Return a path."""
-    if not isinstance(value, (str, os.PathLike)) or "\0" in str(value):
+    try:
+        words = os.fspath(value)
+    except Exception:  # the value's own code runs here
+        words = None
+    if not isinstance(words, str) or "\0" in words:
         raise RopeError(argument, value, "must be a path", rule="R-12.6")
-    return Path(value)
+    return Path(words)
 
 
 def mapping(argument: str, value: Any) -> Mapping[str, Any]:

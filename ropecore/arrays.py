@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ropecore.errors import RopeError, told
+from ropecore.errors import RopeError, has, told
 from ropecore.forks import IMPORTS
 
 LARGEST_POSITION = 2**31 - 1  # of a position, and of a token's id
 BEYOND_COORDINATES = 2.0**31  # coordinates of real axes are nearer to 0  (R-7.12)
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 _OWN_FLOATS = frozenset(np.dtype(name) for name in ("float16", "float32", "float64"))
+MOST_OF_A_RANGE = 1 << 26
 _MOST_DIMENSIONS = 64
 _PLAIN = (np.ndarray, np.memmap)
 _NUMBERS = frozenset((int, float))
@@ -43,14 +44,16 @@ def host_array(argument: str, values: Any) -> npt.NDArray[Any]:
     """
     if type(values) is np.ndarray:
         return values
-    if isinstance(values, (list, tuple, range)):
+    if isinstance(values, (list, tuple)):
         return _of_list(argument, values, 0)
+    if isinstance(values, range):
+        return _of_range(argument, values)
     _refuse_what_says_more(argument, values)
     if isinstance(values, np.ndarray):
         return np.asarray(values)
     if isinstance(values, (int, float, complex, np.generic)):
         return _of_numbers(argument, values, {type(values)})
-    if not (hasattr(values, "__array__") or hasattr(values, "__dlpack__")):
+    if not (has(values, "__array__") or has(values, "__dlpack__")):
         cure = "Make a list of it." if isinstance(values, Iterable) and not isinstance(values, (str, bytes)) else _CURE
         raise RopeError(argument, values, "is no array of numbers", cure, "R-12.5")
     return _of_library(argument, values)
@@ -63,7 +66,7 @@ def _refuse_what_says_more(argument: str, values: Any) -> None:
         more, cure = "has a mask, which would be lost", "Fill it: x.filled(..)."
     elif isinstance(values, np.ndarray) and type(values) not in _PLAIN:
         more, cure = f"is a {type(values).__name__}, and what that adds to its numbers would be lost", "numpy.array(x)"
-    elif any(hasattr(values, name) and not callable(getattr(values, name)) for name in ("unit", "units")):
+    elif any(has(values, name) and not callable(getattr(values, name)) for name in ("unit", "units")):
         more, cure = "has a unit, which would be lost", "Give its numbers."
     if more:
         raise RopeError(argument, values, more, cure, "R-12.5")
@@ -83,14 +86,24 @@ def _of_list(argument: str, values: Any, depth: int) -> npt.NDArray[Any]:
     if bool in kinds:
         raise RopeError(argument, values, "holds booleans beside other things", _CURE, "R-12.5")
     rows = [
-        _of_list(argument, v, depth + 1) if isinstance(v, (list, tuple, range)) else host_array(argument, v)
-        for v in values
+        _of_list(argument, value, depth + 1) if isinstance(value, (list, tuple)) else host_array(argument, value)
+        for value in values
     ]
     try:
         return np.stack(rows)
     except ValueError as error:
         cure = "Rows must have one length; your library's stack makes one array of several."
         raise RopeError(argument, type(values).__name__, "is no array of numbers", cure, "R-12.5") from error
+
+
+def _of_range(argument: str, values: range) -> npt.NDArray[Any]:
+    """Return the array of a range, which can be longer than any memory."""
+    try:
+        if len(values) <= MOST_OF_A_RANGE:
+            return np.arange(values.start, values.stop, values.step, np.int64)
+    except OverflowError:
+        pass
+    raise RopeError(argument, values, f"has more than {MOST_OF_A_RANGE} numbers, or beyond 64 bits", rule="R-12.5")
 
 
 def _of_numbers(argument: str, values: Any, kinds: set[type]) -> npt.NDArray[Any]:
@@ -108,7 +121,7 @@ def _of_numbers(argument: str, values: Any, kinds: set[type]) -> npt.NDArray[Any
 def _of_library(argument: str, values: Any) -> npt.NDArray[Any]:
     """Return another library's array on the host."""
     try:
-        plain = values.detach() if hasattr(values, "detach") else values  # a gradient is no part of a value
+        plain = values.detach() if has(values, "detach") else values  # a gradient is no part of a value
         return _read(plain)
     except Exception as error:  # the library's own code runs here
         try:
@@ -126,7 +139,7 @@ def _moved(values: Any) -> npt.NDArray[Any]:
 
 
 def _read(values: Any) -> npt.NDArray[Any]:
-    array = np.asarray(values) if hasattr(values, "__array__") else np.from_dlpack(values)
+    array = np.asarray(values) if has(values, "__array__") else np.from_dlpack(values)
     if array.dtype.kind == "O":
         raise TypeError(f"a {type(values).__name__} holds no numbers")
     return array

@@ -55,6 +55,14 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
 
 
+def has(value: object, attribute: str) -> bool:
+    """Return whether a value has an attribute; asking runs the value's own code, which may fail."""
+    try:
+        return hasattr(value, attribute)
+    except Exception:
+        return False
+
+
 def printable(text: str) -> str:
     """Return text that every file can hold: lone surrogates are written as escapes, and it is cut where it is too long."""
     text = text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 3] + "..."
@@ -107,7 +115,7 @@ def integer(
     """Return value as an integer within its range, or refuse it."""
     if type(value) is not int:
         value = _scalar(argument, value, "an integer", cure, rule)
-        if not isinstance(value, Rational) or not hasattr(value, "__index__"):
+        if not isinstance(value, Rational) or not has(value, "__index__"):
             raise RopeError(argument, value, "must be an integer", cure, rule)
     result = int(value)
     if not at_least <= result <= at_most:
@@ -121,7 +129,7 @@ def _scalar(argument: str, value: Any, kind: str, cure: str, rule: str) -> Any:
         raise RopeError(argument, value, f"must be {kind}", cure, rule)
     if isinstance(value, (int, float)):
         return value
-    if hasattr(value, "__array__") and not isinstance(value, Real):
+    if has(value, "__array__") and not isinstance(value, Real):
         from ropecore.arrays import host_array
 
         array = host_array(argument, value)

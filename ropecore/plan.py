@@ -25,7 +25,7 @@ from ropecore.arguments import (
 )
 from ropecore.arrays import host_array, is_float
 from ropecore.axes import KINDS
-from ropecore.errors import RopeError, known_keys
+from ropecore.errors import RopeError, has, known_keys
 from ropecore.forks import cached_property
 from ropecore.lanes import IntArray, Pairing, as_index, check_lanes, pair_lanes, recognise
 from ropecore.limits import LARGEST_FILE, parse_json
@@ -238,7 +238,7 @@ class RotaryPlan:
 
 
 def _cure(value: Any) -> str:
-    return "Call .plan() on it." if hasattr(value, "plan") else "Make one with RopeConfig(..).plan()."
+    return "Call .plan() on it." if has(value, "plan") else "Make one with RopeConfig(..).plan()."
 
 
 Plan = Annotated[RotaryPlan, Instance(RotaryPlan, "a RotaryPlan", _cure)]

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ropecore.arguments import Name, checked
 from ropecore.config import RopeConfig
-from ropecore.errors import RopeError
+from ropecore.errors import RopeError, told
 from ropecore.limits import read_json
 
 from . import UNIT, Box, identify
@@ -70,7 +71,8 @@ def main(options: argparse.Namespace) -> int:
     return 0 if found.plan is not None and not found.problems and not found.suspects else 1
 
 
-def load(name: str) -> Box:
+@checked
+def load(name: Name) -> Box:
     """Return the function that is named package.module:function."""
     module, colon, path = name.partition(":")
     if not (module and colon and path):
@@ -80,7 +82,7 @@ def load(name: str) -> Box:
         for part in path.split("."):
             found = getattr(found, part)
     except Exception as error:  # whatever the caller's module does
-        raise RopeError("function", name, f"cannot be imported ({type(error).__name__}: {error})") from error
+        raise RopeError("function", name, f"cannot be imported ({told(error)})") from error
     if not callable(found):
         raise RopeError("function", name, "is not callable")
     box: Box = found
@@ -94,7 +96,7 @@ def with_arrays(fn: Box, library: str) -> Box:
     try:
         module: Any = importlib.import_module({"torch": "torch", "jax": "jax.numpy", "mlx": "mlx.core"}[library])
     except ImportError as error:
-        raise RopeError("--arrays", library, f"is not installed ({error})") from error
+        raise RopeError("--arrays", library, f"is not installed ({told(error)})") from error
     make = {"torch": "from_numpy", "jax": "asarray", "mlx": "array"}[library]
 
     def box(x: Any, positions: Any) -> Any:

@@ -11,15 +11,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ropecore.config import RopeConfig
-from ropecore.errors import RopeError, integer
+from ropecore.arguments import AxisCount, Count, Function, OneOf, Whole, checked
+from ropecore.config import Config
+from ropecore.errors import RopeError, told
 from ropecore.exact import PI, sixty_digits
-from ropecore.plan import LARGEST_HEAD_DIM, FloatArray, RotaryPlan
+from ropecore.plan import FloatArray, RotaryPlan
 from ropecore.precision import LARGEST_LOG_MAGNITUDE
 
 from .bugs import Suspect, ask, suspects
@@ -37,6 +38,7 @@ ODD_POSITIONS = (
 NOTHING = 1e-12  # of an entry of the matrix: what a box leaves out is exactly zero, and what it rotates is not
 LOST = 0.01  # turns by which a frequency may miss a doubled position before the box counts as wrong there
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24}
+LARGEST_BOX = 1 << 12  # lanes: the box is asked for matrices of their square
 EXACT = {"float64": 2.0**-52, "float32": 1.2e-7}  # R-10.2
 
 
@@ -103,14 +105,15 @@ class Identification:
         return "\n".join([*lines, *(f"not told     {what}" for what in self.untold)])
 
 
+@checked
 def identify(
-    fn: Box,
-    head_dim: int,
+    fn: Function,
+    head_dim: Annotated[int, Whole(at_least=2, at_most=LARGEST_BOX)],
     *,
-    n_axes: int = 1,
-    dtype: str = "float32",
-    expected: RopeConfig | None = None,
-    seq_len: int | None = None,
+    n_axes: AxisCount = 1,
+    dtype: Annotated[str, OneOf(tuple(UNIT))] = "float32",
+    expected: Config | None = None,
+    seq_len: Count | None = None,
 ) -> Identification:
     """Return the plan of a black box fn(x, positions) -> y, its precision, the rule that it follows and its likely bugs.
 
@@ -119,9 +122,6 @@ def identify(
     then tried on it (without: on the plan that was found), and the probes also have batches, NaN and 16-bit inputs.
     RopeError if the box fails at position 1, or answers in another shape.
     """
-    integer("head_dim", head_dim, at_least=2, at_most=LARGEST_HEAD_DIM)
-    if dtype not in UNIT:
-        raise RopeError("dtype", dtype, f"must be one of {', '.join(UNIT)}")
     probe = _Probe(fn, head_dim, n_axes, dtype)
     answers = [] if n_axes > 1 else ask(fn, head_dim, dtype)  # first, while a box that keeps tables has kept none
     _check(probe)
@@ -192,7 +192,7 @@ def _check(probe: _Probe) -> None:
         raise
     except Exception as error:
         cure = "It is called with x (1, h, s, head_dim) and positions (s,), or (n_axes, s): wrap one that takes other arguments."
-        raise RopeError("fn", type(error).__name__, f"fails at position 1: {error}", cure) from error
+        raise RopeError("fn", type(error).__name__, f"fails at position 1: {told(error)}", cure) from error
 
 
 def _plan(probe: _Probe) -> _Found:

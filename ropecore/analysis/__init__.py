@@ -129,6 +129,7 @@ def decay_bound(plan: Plan, distances: Any) -> FloatArray:
     max_j |h_j+1 - h_j| times sum_i |S_i|, h_j being a pair of q times the conjugate of one of k.  A bound, not the score.
     Su et al. 2021, section 3.4.3 and figure 2; D4.
     """
+    _some_pairs(plan)
     cos, sin = (table / plan.attention_factor for table in cos_sin(plan.replace(log_magnitude=None), distances))
     bound: FloatArray = np.abs(np.cumsum(cos + 1j * sin, axis=-1)).mean(axis=-1)
     return bound
@@ -163,6 +164,7 @@ def uniqueness(plan: Plan, length: Annotated[int, Whole(at_least=2)], at_least: 
     above the context (margin > 1), which is sufficient and not necessary.
     """
     _one_axis(plan)
+    _some_pairs(plan)
     first = integer("at_least", at_least, at_least=1, at_most=length - 1)
     if (length - first) * plan.n_pairs > MOST_TERMS:
         raise RopeError("length", length, "has more distances than can be looked at", "Give a smaller one.", "R-12.3")
@@ -283,6 +285,11 @@ def _one_axis(plan: RotaryPlan) -> None:
     if plan.n_axes > 1 or any(plan.real_axes):
         cure = "Take one axis: RotaryPlan(head_dim, lanes, plan.frequencies[:, a])."
         raise RopeError("plan", plan, "must have one integer axis", cure, "R-7.1")
+
+
+def _some_pairs(plan: RotaryPlan) -> None:
+    if not plan.n_pairs:
+        raise RopeError("plan", plan, "has no pair that turns", rule="R-2.5")
 
 
 def _table(plan: RotaryPlan, positions: npt.NDArray[np.int64], table: str, angle: str) -> npt.NDArray[np.float32]:

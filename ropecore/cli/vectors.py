@@ -42,7 +42,10 @@ def add_parser(commands: Any) -> None:
 
 
 def _selected(pattern: str) -> list[dict[str, Any]]:
-    cases: list[dict[str, Any]] = spec.vectors()
+    try:
+        cases: list[dict[str, Any]] = spec.vectors()
+    except spec.SpecError as error:
+        raise RopeError("vectors", str(error), "cannot be read", "Install the package again.") from error
     chosen = [case for case in cases if fnmatch.fnmatchcase(case["id"], pattern)]
     if not chosen:
         raise RopeError("pattern", pattern, f"matches none of {len(cases)} vectors", "See: ropecore vectors list")

@@ -107,7 +107,9 @@ class Reader:
     def _completed(self, rope: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a rope dictionary with what the family's configuration class adds to one of YaRN."""
         names = self.row.get("rule_names", {})
-        rope = {key: names[value] if isinstance(value, str) and value in names else value for key, value in rope.items()}
+        rope = {
+            key: names[value] if isinstance(value, str) and value in names else value for key, value in rope.items()
+        }
         added = self.row.get("yarn", {})
         if "yarn" not in (rope.get("rope_type"), rope.get("type")) or all(rope.get(key) is not None for key in added):
             return rope

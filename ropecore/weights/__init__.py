@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ropecore.arguments import HeadCount, ListOf, OneOf, Whole, check_fields, checked, name
 from ropecore.arrays import array_api, array_namespace, own_array
-from ropecore.errors import RopeError, choice
+from ropecore.errors import RopeError, choice, has
 from ropecore.lanes import IntArray
 from ropecore.plan import Plan, RotaryPlan
 
@@ -95,7 +95,7 @@ def _array(weight: Any, scalar: bool) -> Any:
     """Return an array of any library as it is; a list is none, as its dtype would be a guess."""
     if not (isinstance(weight, (int, float)) and scalar):
         cure = "Pass an array, for example numpy.asarray(weight)."
-        if not hasattr(weight, "dtype") or not hasattr(weight, "shape"):
+        if not has(weight, "dtype") or not has(weight, "shape"):
             raise RopeError("weight", type(weight).__name__, "is not an array", cure, "R-12.4")
         _, weight = own_array("weight", weight)
         if not tuple(weight.shape) and not scalar:
