@@ -13,15 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ropecore._version import __version__ as __version__
 from ropecore.config import RopeConfig as RopeConfig
 from ropecore.errors import RopeError as RopeError
-<<<<<<< HEAD
 from ropecore.forks import IMPORTS as _IMPORTS
-from ropecore.forms import rotate_additive as rotate_additive
-from ropecore.forms import rotate_complex as rotate_complex
-from ropecore.forms import rotation_matrix as rotation_matrix
-from ropecore.forms import sinusoidal_encoding as sinusoidal_encoding
-from ropecore.forms import sparse_rotation_matrix as sparse_rotation_matrix
-=======
->>>>>>> 5469aaa (Imports cost nothing: names of ropecore that no rotation needs are loaded when asked for, and no adapter loads a compiler or a reader)
 from ropecore.plan import RotaryPlan as RotaryPlan
 from ropecore.positions import axes_first as axes_first
 from ropecore.positions import dual_chunk_positions as dual_chunk_positions
@@ -103,12 +95,8 @@ _MODULES = {name: module for module, names in _LATER.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-<<<<<<< HEAD
     with _IMPORTS:
-        return getattr(import_module(_LATER[name]), name)
-=======
-    return globals().setdefault(name, getattr(import_module(_MODULES[name]), name))
->>>>>>> 5469aaa (Imports cost nothing: names of ropecore that no rotation needs are loaded when asked for, and no adapter loads a compiler or a reader)
+        return globals().setdefault(name, getattr(import_module(_MODULES[name]), name))
 
 
 def __dir__() -> list[str]:
