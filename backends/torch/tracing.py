@@ -1,7 +1,7 @@
 """What a plan is to torch: tensors and facts that a compiler takes for constants, and when tables may be kept."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +10,6 @@ from torch import Tensor
 from ropecore.adapter.store import TableStore
 from ropecore.plan import RotaryPlan
 from ropecore.precision import limbs, real_turns
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 CONSTANTS = TableStore(max_bytes=1 << 26)  # a few KiB a plan and device: a copy to a GPU in each call would wait for it
 
@@ -28,20 +26,11 @@ _ON_HOST: dict[str, Callable[[RotaryPlan], Any]] = {
 }
 
 
-def _constant_result(function: F) -> F:
-    """Mark a function whose result a compiled graph may keep, guarded by its arguments' identity.
-
-    `torch.compiler.assume_constant_result` does the same, but loads torch._dynamo, which takes seconds.
-    """
-    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
-    return function
-
-
 def constant(plan: RotaryPlan, name: str, device: Any, dtype: str = "int64") -> Tensor:
     """Return an array of the plan as a tensor."""
     if torch.compiler.is_dynamo_compiling():
-        key = _for_graphs(plan, name, device, dtype)  # before _in_graph is looked up, which it marks
-        return _in_graph(key)
+        in_graphs = _for_graphs(plan, name, device, dtype)  # before _in_graph is looked up, which it marks
+        return _in_graph(in_graphs)
     if recording():
         return _tensor(plan, name, device, dtype)
     key = plan, name, device, dtype
@@ -53,14 +42,11 @@ def _tensor(plan: RotaryPlan, name: str, device: Any, dtype: str) -> Tensor:
     return torch.tensor(np.ascontiguousarray(_ON_HOST[name](plan), dtype), device=device)
 
 
-@_constant_result
 def _for_graphs(plan: RotaryPlan, name: str, device: Any, dtype: str) -> str:
     """Return the key of a constant that compiled graphs keep, as long as the process lives."""
     key = f"{plan.digest} {name} {device} {dtype}"
     IN_GRAPHS.setdefault(key, _tensor(plan, name, device, dtype))
-    torch.compiler.allow_in_graph(
-        _in_graph
-    )  # here, where the compiler is loaded, and not as a decorator, which loads it
+    torch.compiler.allow_in_graph(_in_graph)  # not as a decorator, which would load the compiler with this module
     return key
 
 
@@ -69,13 +55,11 @@ def _in_graph(key: str) -> Tensor:
     return torch.ops.aten.lift_fresh.default(IN_GRAPHS[key])
 
 
-@_constant_result
 def facts(plan: RotaryPlan) -> tuple[int, float, float | None]:
     """Return the number of pairs, A, and the centre of the magnitude if there is one: read here, they are no inputs."""
     return plan.n_pairs, plan.attention_factor, None if plan.log_magnitude is None else plan.centre
 
 
-@_constant_result
 def regular_lanes(plan: RotaryPlan, lanes: str) -> tuple[slice, slice, str] | None:
     """Return "lanes" or "out_lanes" as two slices, and how they make up a block; None where they are not regular."""
     first, second = plan.read_index if lanes == "lanes" else plan.write_index
@@ -83,6 +67,12 @@ def regular_lanes(plan: RotaryPlan, lanes: str) -> tuple[slice, slice, str] | No
         return None
     halves, steps = first.stop == second.start, (first.start + 1, first.step) == (second.start, 2)
     return first, second, "halves" if halves else "steps" if steps else "apart"
+
+
+# Compiled graphs keep what these return, and guard on the identity of the plan.  `torch.compiler.assume_constant_result`
+# sets the same mark, but loads torch._dynamo, which takes seconds.
+for _function in (_for_graphs, facts, regular_lanes):
+    _function.__dict__["_dynamo_marked_constant"] = True
 
 
 def recording() -> bool:

@@ -9,6 +9,7 @@ import io
 import pickle
 import pydoc
 import re
+import subprocess
 import sys
 import tokenize
 from pathlib import Path
@@ -82,6 +83,32 @@ def test_an_adapter_imports_ropecore_and_its_own_library(name: str) -> None:
     allowed = {"ropecore", "numpy", "ml_dtypes"} | {LIBRARIES[name]} | set(sys.stdlib_module_names)
     for path in modules(name):
         assert imported(path.read_text()) <= allowed, path.name
+
+
+NEEDLESS = {
+    *("cupy", "jax", "matplotlib", "numba", "torch", "torch._dynamo", "transformers"),
+    *("ropecore.conformance", "ropecore.read", "ropecore.weights"),
+}
+
+
+def loaded_by(module: str, library: str) -> set[str]:
+    """The modules that importing one loads in a new process, where its library is loaded already."""
+    code = f"import sys, {library}; before = set(sys.modules); import {module}; print(*set(sys.modules) - before)"
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_an_adapter_loads_what_its_calls_need(name: str) -> None:
+    """Compilers, readers, plots and kernels are loaded by the calls that use them."""
+    adapter(name)
+    loaded = loaded_by(f"ropecore.backends.{name}", LIBRARIES[name])
+
+    assert f"ropecore.backends.{name}" in loaded
+    assert not loaded & NEEDLESS
+
+
+def test_what_a_module_loads_is_seen() -> None:
+    assert loaded_by("ropecore.read", "numpy") & NEEDLESS == {"ropecore.read"}
 
 
 def test_lines_are_counted() -> None:
