@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import ropecore
 from ropecore.errors import RopeError
 from ropecore.plan import RotaryPlan
 
@@ -59,7 +60,7 @@ def _plan(model: nn.Module, module: Any, precision: str) -> RotaryPlan:
     if getattr(module, "rope_type", "default") in ("dynamic", "longrope"):
         cure = "Give plan=, made for one length."
         raise RopeError("model", module.rope_type, "its frequencies change with the length of the input", cure, "R-5.4")
-    rope = read_config(config)
+    rope = ropecore.read_config(config)
     if rope is None:
         raise RopeError("model", type(model).__name__, "its layers do not rotate", rule="R-12.6")
     plan = rope.plan()
