@@ -23,7 +23,9 @@ class Case:
     needs: tuple[str, ...]
     comment: str
     data: Mapping[str, Any] = field(repr=False, compare=False)
-    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)  # what judging it made of its data
+    memo: dict[Any, Any] = field(
+        init=False, default_factory=dict, repr=False, compare=False
+    )  # what judging it made of its data
 
     @property
     def topic(self) -> str:
@@ -45,10 +47,11 @@ def cases(topic: Names | None = None, ids: Names | None = None, flags: Names | N
     is an empty selection: nothing must pass because it was not run.
     """
     topics = ", ".join(dict.fromkeys(case.topic for case in all_cases()))
+    newest = max(int(flag[1:]) for case in all_cases() for flag in case.flags)
     wanted: list[tuple[str, tuple[str, ...], Callable[[Case, str], bool], str]] = [
         ("topic", topic or (), lambda case, name: case.topic == name, f"Topics are: {topics}."),
         ("ids", ids or (), lambda case, name: fnmatchcase(case.id, name), "`ropecore vectors list` shows all ids."),
-        ("flags", flags or (), lambda case, name: name in case.flags, "Flags are M1 to M95."),
+        ("flags", flags or (), lambda case, name: name in case.flags, f"Flags are M1 to M{newest}."),
     ]
     selected = list(all_cases())
     for argument, given, matches, cure in wanted:
@@ -75,3 +78,23 @@ def read(data: Mapping[str, Any]) -> Case:
     """Return a vector's JSON object as a case."""
     lists = {name: tuple(data[name]) for name in ("rules", "flags", "needs")}
     return Case(id=data["id"], kind=data["kind"], comment=data["comment"], data=MappingProxyType(dict(data)), **lists)
+
+
+@cache
+def sizes() -> Mapping[str, int]:
+    """Return how many numbers each case holds, by its id."""
+    return {case.id: _numbers(case.data) for case in all_cases()}
+
+
+def size(case: Case) -> tuple[int, int, str]:
+    """Return by what cases are ordered: numbers, features, and the id."""
+    return sizes()[case.id], len(case.needs), case.id
+
+
+def _numbers(value: Any) -> int:
+    """Return how many numbers a part of a case holds."""
+    if isinstance(value, Mapping):
+        return sum(map(_numbers, value.values()))
+    if isinstance(value, list):
+        return sum(map(_numbers, value))
+    return int(isinstance(value, int | float) and not isinstance(value, bool))

@@ -34,7 +34,7 @@ examples:
   ropecore conformance my_package.rope:target --json report.json
   ropecore conformance numpy --topic rotate --flag M3     the rotations that catch mistaken pairings
   ropecore conformance --list --case 'rotate/*'           what would be run
-  ropecore conformance --mutants                          the suite itself: 95 wrong implementations must be caught
+  ropecore conformance --mutants                          the suite itself: 107 wrong implementations must be caught
   ropecore conformance --peers                            well-known libraries, as far as they are installed
   ropecore conformance --command "node rope.js"           a program in any language: see conformance/examples/
 
@@ -88,7 +88,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-variants", action="store_true", help="leave out the target's other modes (a partial run)")
     parser.add_argument("--mutants", action="store_true", help="run the suite against wrong implementations instead")
-    parser.add_argument("--full", action="store_true", help="with --mutants: every case, not up to the first catch")
+    parser.add_argument(
+        "--full", action="store_true", help="with --mutants: every case, and the bug that the failures show"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="print the counts alone")
     parser.set_defaults(main=main)
     return parser

@@ -78,7 +78,7 @@ class _Job:
     target: Target
 
     def done(self) -> Result:
-        return Result(self.case, self.variant, judge(self.case, self.target))
+        return Result(self.case, self.variant, judge(self.case, self.target, every=True))
 
 
 def _judged(jobs: list[_Job], progress: Progress | None) -> list[Result]:

@@ -21,20 +21,27 @@ class Kind:
     ways: Callable[[Case, Target], list[Way]]
 
 
-def judge(case: Case, target: Target) -> Outcome:
-    """Return the verdict on a case: the first way that does not pass, or pass with all the ways that were judged."""
+def judge(case: Case, target: Target, every: bool = False) -> Outcome:
+    """Return the verdict on a case: the first way that does not pass, or pass with all the ways that were judged.
+
+    every: after a failure the other ways are judged too, to tell which of them fail.
+    """
     reason = left_out(case, target)
     if reason:
         return Outcome("not applicable", reason)
     kind = KINDS[case.kind]
     judged: list[Way] = []
     outcomes: list[Outcome] = []
+    wrong: list[tuple[Way, Outcome]] = []
     for way in kind.ways(case, target):
-        outcome = _attempt(kind, case, target, way)
+        outcome = attempt(case, target, way)
         outcomes.append(outcome)
-        if outcome.verdict in ("fail", "errored"):
-            return replace(outcome, judged=(*judged, way))
-        judged += [way] if outcome.verdict == "pass" else []
+        judged += [way] if outcome.verdict in ("pass", "fail", "errored") else []
+        wrong += [(way, outcome)] if outcome.verdict in ("fail", "errored") else []
+        if outcome.verdict == "errored" or (wrong and not every):
+            break
+    if wrong:
+        return replace(wrong[0][1], judged=tuple(judged), failed=tuple(way for way, _ in wrong))
     skipped = [outcome for outcome in outcomes if outcome.verdict == "skipped"]
     if judged and not skipped:
         return Outcome("pass", judged=tuple(judged))
@@ -60,12 +67,12 @@ def concerns(beginning: str, case: Case) -> bool:
     return case.topic == beginning or case.id.startswith(beginning)
 
 
-def _attempt(kind: Kind, case: Case, target: Target, way: Way) -> Outcome:
+def attempt(case: Case, target: Target, way: Way) -> Outcome:
     """Return the verdict of one way; anything that a target raises is caught here."""
     try:
-        kind.check(case, target, way)
+        KINDS[case.kind].check(case, target, way)
     except Mismatch as wrong:
-        return Outcome("fail", wrong.message, way, wrong.worst)
+        return Outcome("fail", wrong.message, way, wrong.worst, numbers=wrong.numbers)
     except NotApplicable as why:
         return Outcome("not applicable", str(why))
     except Skip as why:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import Array, Floats, decode, decode_floats, differing_bits
-from ..verdicts import Mismatch, Worst
+from ..verdicts import Mismatch, Numbers, Worst
 
 # What rounds to infinity: half a unit beyond the largest finite number.
 OVERFLOW = {"float16": 65520.0, "bfloat16": 2.0**128 - 2.0**119, "float32": 2.0**128 - 2.0**103}
@@ -29,7 +29,8 @@ def within(got: Array, wanted: Array, bound: npt.ArrayLike, what: str = "") -> N
     overflow = np.isinf(values) & (np.abs(wanted) + limits >= OVERFLOW.get(got.dtype.name, np.inf))
     units = np.where(overflow & (np.sign(values) == np.sign(wanted)), 0.0, units)
     if (units > 1).any():
-        raise Mismatch(f"{label}outside the error model (R-10.6)", _worst(values, wanted, limits, units))
+        worst, numbers = _worst(values, wanted, limits, units), Numbers(values, wanted.astype(np.float64), limits)
+        raise Mismatch(f"{label}outside the error model (R-10.6)", worst, numbers)
 
 
 def error_units(got: Floats, wanted: Floats, bound: Floats) -> Floats:
@@ -58,7 +59,8 @@ def equal_bits(first: Array, second: Array, what: str) -> None:
     if differ.any():
         at = np.unravel_index(int(np.argmax(differ)), first.shape)
         got, wanted = float(second.ravel()[differ][0]), float(one[differ][0])
-        raise Mismatch(f"{what}: bits differ", Worst(tuple(int(i) for i in at), got, wanted, 0.0, math.inf))
+        worst = Worst(tuple(int(i) for i in at), got, wanted, 0.0, math.inf)
+        raise Mismatch(f"{what}: bits differ", worst, Numbers(second.astype(np.float64)))
 
 
 def identical(got: object, wanted: object, what: str) -> None:
@@ -106,4 +108,4 @@ def printed(got: Floats, bound: Callable[[float], Floats], result: Mapping[str, 
         if not low - limit <= value <= high + limit:
             away = max(low - value, value - high)
             worst = Worst(index, value, float(text), limit, away / limit if limit else math.inf)
-            raise Mismatch(f"not what the document prints, {text} ({result['how']})", worst)
+            raise Mismatch(f"not what the document prints, {text} ({result['how']})", worst, Numbers(got))

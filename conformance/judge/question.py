@@ -14,7 +14,7 @@ from .. import bounds
 from ..arrays import Array, Floats, decode, decode_floats
 from ..cases import Case
 from ..target import Target
-from ..verdicts import Mismatch, NotApplicable, Way
+from ..verdicts import Mismatch, NotApplicable, Numbers, Way
 
 DEFAULT_FORMAT = "bhsd"
 USUAL = {"config": None, "offset": None, "tensor_format": DEFAULT_FORMAT, "mode": "forward", "seq_len": None}
@@ -242,7 +242,9 @@ def rotated(target: Target, call: Call, way: Way) -> Array:
     same_kind(y, before, None if way.path == "apply_" else target.to_numpy(x))
     for lane in call.untouched:
         if y[..., lane].tobytes() != before[..., lane].tobytes():
-            raise Mismatch(f"lane {lane} is in no row of the plan and changed (R-2.2)")
+            raise Mismatch(
+                f"lane {lane} is in no row of the plan and changed (R-2.2)", None, Numbers(y.astype(np.float64))
+            )
     _again(target, call, way, y)
     return y
 

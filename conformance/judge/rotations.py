@@ -67,7 +67,8 @@ def expect_either(call: Call, results: list[Mapping[str, Any]], target: Target, 
             wrong.append(mismatch)
         else:
             return got
-    raise Mismatch(f"none of the {len(results)} results that are allowed", wrong[0].worst if wrong else None)
+    nearest = wrong[0] if wrong else Mismatch("refused")
+    raise Mismatch(f"none of the {len(results)} results that are allowed", nearest.worst, nearest.numbers)
 
 
 def sequence(case: Case, target: Target, way: Way) -> None:
@@ -79,7 +80,7 @@ def sequence(case: Case, target: Target, way: Way) -> None:
         try:
             expect(Call.of(case, "calls", number), result, target, Way(dtype, way.path))
         except Mismatch as wrong:
-            raise Mismatch(f"call {number + 1} ({dtype}): {wrong.message}", wrong.worst) from wrong
+            raise Mismatch(f"call {number + 1} ({dtype}): {wrong.message}", wrong.worst, wrong.numbers) from wrong
 
 
 def pair(case: Case, target: Target, way: Way) -> None:

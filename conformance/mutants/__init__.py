@@ -1,4 +1,4 @@
-"""Wrong implementations, one for each flag M1 to M95: a right one with one thing changed.  The
+"""Wrong implementations, one for each flag M1 to M107: a right one with one thing changed.  The
 suite must catch them all.
 
 A mutant is a class: `flag`, a sentence, and the step that it gets wrong.  `mutants()` lists them,
@@ -8,10 +8,10 @@ and an instance is a target.
 from functools import cache
 from types import ModuleType
 
-from . import axes, core, partial, positions, precision, scaling, state, weights
+from . import axes, core, lost, partial, positions, precision, scaling, state, weights
 from .base import Right as Right
 
-TOPICS: tuple[ModuleType, ...] = (core, partial, positions, precision, scaling, axes, state, weights)
+TOPICS: tuple[ModuleType, ...] = (core, partial, positions, precision, scaling, axes, state, weights, lost)
 
 
 @cache

@@ -25,6 +25,7 @@ class Right:
     """
 
     flag: ClassVar[str] = ""
+    remembers: ClassVar[bool] = False  # what it answers depends on what it was asked before
     needs_module: ClassVar[str] = ""  # what must be installed beside ml_dtypes
     RopeError = ropecore.RopeError
     capabilities: ClassVar[Mapping[str, Any]] = USUAL

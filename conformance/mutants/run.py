@@ -8,22 +8,23 @@ mutant's flag run first, the smallest first.
 
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal, TypeAlias
 
 from ropecore import RopeError
 from ropecore.arguments import Flag, Function, Names, checked
 
-from ..cases import Case, all_cases
+from ..cases import Case, all_cases, size
+from ..diagnosis import diagnose
 from ..judge import judge
 from ..reports.report import environment, suite
 from ..target import Target
+from ..verdicts import Outcome
 from . import Right, mutants
 
 SCHEMA = "ropecore-mutants/1"
-COLUMNS = ("flag", "caught", "own flag", "smallest case", "mutant")
+COLUMNS = ("flag", "caught", "own flag", "named", "smallest case", "mutant")
 
 Status: TypeAlias = Literal["caught", "survived", "not run"]
 
@@ -37,6 +38,7 @@ class Caught:
     by: tuple[str, ...]  # ids of those that caught it, the smallest first
     by_flag: bool  # one of them carries the mutant's flag
     reason: str = ""  # why it was not run
+    named: tuple[str, ...] = ()  # flags of the bugs that the diagnosis of a full run names, the likeliest first
 
     @property
     def status(self) -> Status:
@@ -60,6 +62,7 @@ class Caught:
             "cases_run": self.ran,
             "caught_by": list(self.by),
             **smallest,
+            **({"named": list(self.named)} if self.named else {}),
             **({"reason": self.reason} if self.reason else {}),
         }
 
@@ -110,6 +113,9 @@ class MutantReport:
         parts = [f"{sum(result.ok for result in self.results)} of {self.of} mutants caught by a case with their flag"]
         parts += [f"{other} by other cases alone"] if other else []
         parts += [f"{count} {status}" for status, count in counts.items() if count]
+        if self.full:
+            first = sum(result.named[:1] == (result.mutant.flag,) for result in self.results)
+            parts.append(f"{first} named first by the diagnosis")
         left_out = self.of - len(self.results)
         return ", ".join([*parts, *([f"{left_out} not selected"] if left_out else [])])
 
@@ -118,9 +124,10 @@ def _row(result: Caught, full: bool) -> tuple[str, ...]:
     """Return the cells of a mutant's line."""
     bug = (result.mutant.__doc__ or "").strip().rstrip(".")
     if result.status != "caught":
-        return result.mutant.flag, result.status.upper(), "-", result.reason or "-", bug
+        return result.mutant.flag, result.status.upper(), "-", "-", result.reason or "-", bug
     count = f"{len(result.by)} of {result.ran}" if full else f"by case {result.ran}"
-    return result.mutant.flag, count, "yes" if result.by_flag else "NO", result.by[0], bug
+    named = " ".join(result.named) or "-"
+    return result.mutant.flag, count, "yes" if result.by_flag else "NO", named, result.by[0], bug
 
 
 @checked
@@ -128,7 +135,7 @@ def run_mutants(
     flags: Names | None = None, full: Flag = False, progress: Function | None = None
 ) -> MutantReport:
     """Run the suite against the mutants of these flags, all unless given; each stops at the first
-    catch unless `full`.
+    catch unless `full`, which also tells the bugs that the diagnosis names.
 
     RopeError for a flag that no mutant has, or without ml_dtypes, as several mutants are about
     bfloat16.
@@ -137,7 +144,7 @@ def run_mutants(
     wanted = flags or ()
     unknown = sorted(set(wanted) - {mutant.flag for mutant in known})
     if unknown:
-        raise RopeError("flags", unknown[0], "no mutant has it", "They are M1 to M95.")
+        raise RopeError("flags", unknown[0], "no mutant has it", f"They are M1 to {known[-1].flag}.")
     chosen = [mutant for mutant in known if not wanted or mutant.flag in wanted]
     results = []
     for number, mutant in enumerate(chosen):
@@ -151,21 +158,19 @@ def hunt(mutant: type[Right], full: bool) -> Caught:
     """Return which cases catch a mutant: the first in the order of `queue`, or all of them."""
     if mutant.needs_module and importlib.util.find_spec(mutant.needs_module) is None:
         return Caught(mutant, 0, (), False, f"needs {mutant.needs_module}")
-    by: list[Case] = []
-    ran = 0
+    judged: list[tuple[Case, str, Outcome]] = []
     for case in queue(mutant.flag):
-        ran += 1
-        if catches(case, mutant):
-            by.append(case)
-            if not full:
-                break
-    by.sort(key=size)
-    return Caught(mutant, ran, tuple(case.id for case in by), any(mutant.flag in case.flags for case in by))
+        judged.append((case, "", judge(case, Target(mutant()))))
+        if not full and catches(judged[-1][-1]):
+            break
+    by = sorted((case for case, _, outcome in judged if catches(outcome)), key=size)
+    named = [each.flag for each in diagnose(judged, Target(mutant()).capabilities.to_dict()).bugs] if full else []
+    by_flag = any(mutant.flag in case.flags for case in by)
+    return Caught(mutant, len(judged), tuple(case.id for case in by), by_flag, named=tuple(named))
 
 
-def catches(case: Case, mutant: type[Right]) -> bool:
-    """Return whether a case finds a wrong result in a fresh mutant."""
-    outcome = judge(case, Target(mutant()))
+def catches(outcome: Outcome) -> bool:
+    """Return whether a case found a wrong result: a refusal or a crash is none."""
     return outcome.verdict == "fail" and not outcome.reason.startswith("refused")
 
 
@@ -175,23 +180,3 @@ def queue(flag: str) -> Iterator[Case]:
     """
     topics = {case.topic for case in all_cases() if flag in case.flags}
     yield from sorted(all_cases(), key=lambda case: (flag not in case.flags, case.topic not in topics, *size(case)))
-
-
-@cache
-def sizes() -> Mapping[str, int]:
-    """Return how many numbers each case holds, by its id."""
-    return {case.id: _numbers(case.data) for case in all_cases()}
-
-
-def size(case: Case) -> tuple[int, int, str]:
-    """Return by what cases are ordered: numbers, features, and the id."""
-    return sizes()[case.id], len(case.needs), case.id
-
-
-def _numbers(value: Any) -> int:
-    """Return how many numbers a part of a case holds."""
-    if isinstance(value, Mapping):
-        return sum(map(_numbers, value.values()))
-    if isinstance(value, list):
-        return sum(map(_numbers, value))
-    return int(isinstance(value, int | float) and not isinstance(value, bool))

@@ -69,6 +69,7 @@ class LongestSoFar(FromConfig):
     """The state of a long input outlives it."""
 
     flag = "M59"
+    remembers = True
     longest = 0
 
     def rows(self, config: Config, seq_len: int | None) -> Rows:

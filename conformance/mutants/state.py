@@ -18,6 +18,8 @@ NEVER_WRITTEN = 2.0**-7  # what the memory held before: any number does, and tes
 class CachedTables(Right):
     """A target that keeps its tables under an incomplete key."""
 
+    remembers = True
+
     def __init__(self) -> None:
         self.kept: dict[Any, Tables] = {}
 

@@ -4,7 +4,7 @@ import re
 from xml.etree import ElementTree as ET
 
 from ..verdicts import Verdict
-from .report import Report, Result, failure, likely_lines
+from .report import Report, Result, failure
 
 TAGS: dict[Verdict, str] = {
     "fail": "failure",
@@ -80,7 +80,7 @@ def _add_verdict(suite: ET.Element, report: Report) -> None:
         ET.SubElement(element, "error", message=_clean(f"broken harness, no case was judged: {report.broken}"))
     elif not report.clean:
         told = ET.SubElement(element, "failure", message=_clean(report.summary()))
-        told.text = _clean("\n".join(likely_lines(report.results)))
+        told.text = _clean("\n".join(report.first_lines()))
     elif not report.ok:
         ET.SubElement(element, "skipped", message=_clean(f"partial run, no verdict: {left_out(report)}"))
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 from ..verdicts import VERDICTS
 from .junit import left_out
-from .report import WORDS, Report, failure, likely_lines
+from .report import WORDS, Report, failure
 
 SHOWN = 20  # failures told in full
 
@@ -61,7 +61,7 @@ def _failures(report: Report) -> list[str]:
         "",
         f"## {len(wrong)} failure{'s' if len(wrong) > 1 else ''}",
         "",
-        *_block([*told, *rest, *likely_lines(report.results)]),
+        *_block([*report.first_lines(), *told, *rest]),
     ]
 
 

@@ -11,13 +11,13 @@ from typing import Any
 from ..cases import all_cases
 from ..judge.reach import Step, exact_up_to
 from ..verdicts import VERDICTS
-from .report import Report, likely
+from .report import Report
 
 
 def entry(report: Mapping[str, Any], **about: Any) -> dict[str, Any]:
     """Return what the page says of one report, given as its JSON object.
 
-    about: further keys; `explain`, a function of a case's id that returns (kind, reason), in place of likely bugs; `asked`, the words of the command line
+    about: further keys; `explain`, a function of a case's id that returns (kind, reason), in place of the diagnosis; `asked`, the words of the command line
     that name the target, if its name does not.
     """
     cases = {case.id: case for case in all_cases()}
@@ -40,7 +40,7 @@ def entry(report: Mapping[str, Any], **about: Any) -> dict[str, Any]:
         "reach": [[step.position, step.error] for step in steps],
         "exact": exact_up_to(steps),
         "not_applicable": _reasons(report["results"]),
-        "likely": [] if explain else likely((cases[result["id"]], result["verdict"]) for result in report["results"]),
+        "diagnosis": [] if explain else report["diagnosis"]["lines"],
         "failures": [_failure(result, asked, cases[result["id"]], explain) for result in wrong],
         "not_run": report["broken"],
         **about,
@@ -57,7 +57,7 @@ def not_run(target: str, name: str, version: str, reason: str) -> dict[str, Any]
         "reach": [],
         "exact": None,
         "not_applicable": [],
-        "likely": [],
+        "diagnosis": [],
     }
     return {"target": target, "name": name, "version": version, "failures": [], "not_run": reason, **empty}
 

@@ -1,14 +1,14 @@
 """Reports: what a run came to, as JSON (report.schema.json) and as text."""
 
 import hashlib
-import importlib
 import json
 import math
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -17,11 +17,11 @@ import numpy as np
 import ropecore
 
 from ..cases import Case
+from ..diagnosis import Diagnosis, diagnose
 from ..judge.reach import Step, told
 from ..verdicts import VERDICTS, Outcome, Verdict, Worst
 
 SCHEMA = "ropecore-report/1"
-LIKELY = 5  # bugs named at the end of a report
 SMALLEST = "rotate/*/d8/*"  # cases to begin with
 SHORT = 3  # features named in the verdict, more are counted
 WORDS: dict[str, str] = {
@@ -116,6 +116,19 @@ class Report:
         """Return whether the target conforms: all that it declares was run, something passed, and nothing failed."""
         return self.clean and self.selection.whole
 
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
+        """Return the known bug that gives the wrong numbers, and what the failures have in common."""
+        return diagnose(((each.case, each.variant, each.outcome) for each in self.results), self.capabilities)
+
+    def first_lines(self) -> list[str]:
+        """Return the diagnosis in lines, and where to begin if most cases failed."""
+        counts, lines = self.counts, self.diagnosis.lines()
+        most = counts["fail"] + counts["errored"] > counts["pass"]
+        if most and not all(fnmatchcase(each.case.id, SMALLEST) for each in self.results):
+            lines.append(f"more than half of all cases failed: begin with the smallest, --case '{SMALLEST}'")
+        return lines
+
     def to_json(self) -> str:
         """Return the report as JSON text of schema ropecore-report/1."""
         whole = {
@@ -128,17 +141,18 @@ class Report:
             "broken": self.broken,
             "ok": self.ok,
             "counts": self.counts,
+            "diagnosis": self.diagnosis.to_dict(),
             "reach": [vars(step) for step in self.reach],
             "results": [_result(result) for result in self.results],
         }
         return json.dumps(whole, indent=1, allow_nan=False)
 
     def text(self) -> str:
-        """Return the report as text: failures, the likely bugs, and the counts as the last line."""
+        """Return the report as text: the diagnosis, the failures, and the counts as the last line."""
         if self.broken:
             return f"{self.target}: broken harness, no case was judged\n  {self.broken}\n0 passed, 0 failed"
         wrong = [result for result in self.results if result.verdict in ("fail", "errored")]
-        lines = [line for result in wrong for line in failure(result)] + likely_lines(self.results)
+        lines = self.first_lines() + [line for result in wrong for line in failure(result)]
         selection = self.selection
         if not selection.whole:
             left_out = (
@@ -223,31 +237,4 @@ def failure(result: Result) -> list[str]:
         lines.append(f"  worst: {outcome.worst}")
     if case.flags:
         lines.append(f"  this case catches {', '.join(case.flags)}")
-    return lines
-
-
-def likely(verdicts: Iterable[tuple[Case, str]]) -> list[tuple[str, int, int]]:
-    """Return the bugs that explain the failures best, each as (flag, its cases that failed, its cases that ran).
-
-    Those of which the largest part of the cases failed come first, and of equal parts the most cases.
-    """
-    judged = [(case, verdict) for case, verdict in verdicts if verdict in ("pass", "fail", "errored")]
-    ran = Counter(flag for case, _ in judged for flag in case.flags)
-    failed = Counter(flag for case, verdict in judged if verdict != "pass" for flag in case.flags)
-    ranked = sorted(failed, key=lambda flag: (-failed[flag] / ran[flag], -failed[flag], int(flag[1:])))
-    return [(flag, failed[flag], ran[flag]) for flag in ranked[:LIKELY]]
-
-
-def likely_lines(results: Iterable[Result]) -> list[str]:
-    """Return a line for each likely bug, and where to begin if most cases failed."""
-    notes = importlib.import_module("ropecore.spec").notes()
-    listed = [(result.case, result.verdict) for result in results]
-    lines = [
-        f"likely bug {flag}: {notes[flag]['bug']} ({failed} of its {ran} cases failed)"
-        for flag, failed, ran in likely(listed)
-    ]
-    counts = Counter(verdict for _, verdict in listed)
-    most = counts["fail"] + counts["errored"] > counts["pass"]
-    if most and not all(fnmatchcase(case.id, SMALLEST) for case, _ in listed):
-        lines.append(f"more than half of all cases failed: begin with the smallest, --case '{SMALLEST}'")
     return lines

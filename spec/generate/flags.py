@@ -3,21 +3,8 @@
 Threads are `owner/repository#number`.  An empty list: found by reasoning, not met yet.
 """
 
-from typing import TypedDict
-
-
-class Note(TypedDict):
-    """One wrong implementation."""
-
-    bug: str
-    effect: str
-    seen: list[str]
-
-
-def note(bug: str, effect: str, *seen: str) -> Note:
-    """Return a note; seen: the threads in which it was met."""
-    return {"bug": bug, "effect": effect, "seen": list(seen)}
-
+from .flags_lost import LOST
+from .note import Note, note
 
 CORE = {
     "M1": note(
@@ -476,4 +463,4 @@ WEIGHTS = {
     ),
 }
 
-NOTES: dict[str, Note] = CORE | PARTIAL | POSITIONS | PRECISION | SCALING | AXES | STATE | WEIGHTS
+NOTES: dict[str, Note] = CORE | PARTIAL | POSITIONS | PRECISION | SCALING | AXES | STATE | WEIGHTS | LOST

@@ -184,7 +184,8 @@ def test_state_left_by_other_cases_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    "nothing", [{"topic": "rotation"}, {"ids": "rotate/none/*"}, {"flags": "M96"}, {"topic": "refusals", "flags": "M1"}]
+    "nothing",
+    [{"topic": "rotation"}, {"ids": "rotate/none/*"}, {"flags": "M108"}, {"topic": "refusals", "flags": "M1"}],
 )
 def test_an_empty_selection_is_an_error(nothing: dict[str, str]) -> None:
     with pytest.raises(RopeError):

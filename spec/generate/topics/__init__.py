@@ -15,6 +15,7 @@ from . import (
     frequencies,
     gradients,
     inverse,
+    mistakes,
     pairing,
     partial,
     plan,
@@ -51,6 +52,7 @@ TOPICS: tuple[Callable[[], Iterable[Case]], ...] = (
     configs.cases,
     frequencies.cases,
     edges.cases,
+    mistakes.cases,
 )
 
 
