@@ -13,6 +13,7 @@ from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
 from ropecore.read import read_configs, select
 from ropecore.read.families import did_you_mean, families
+from ropecore.read.ropes import Ropes
 
 CONTEXT = 8192  # where the source names none
 
@@ -39,7 +40,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lenient", action="store_true", help="leave out keys that are not known")
 
 
-def read_source(name: str, lenient: bool, known: dict[str, Any]) -> dict[str, RopeConfig | None]:
+def read_source(name: str, lenient: bool, known: dict[str, Any]) -> Ropes:
     """Return the RoPEs of a path, or of a family's defaults."""
     source: Any = Path(name) if Path(name).exists() else {"model_type": name}
     if not Path(name).exists() and name not in families():
@@ -60,7 +61,7 @@ def explain_source(options: argparse.Namespace, known: dict[str, Any]) -> int:
         return 0
     for name, config in chosen.items():
         if config is None or config.report is None:
-            print(f"{name}: does not rotate\n")
+            print(f"{name}: does not rotate", *found.reports[name].notes, sep=": ", end="\n\n")
         else:
             print(config.report.text(), explained[name].text(), sep="\n\n", end="\n\n")
     return 0
@@ -84,9 +85,11 @@ def _diff(options: argparse.Namespace) -> int:
     first, second = (read_source(name, options.lenient, {}) for name in (options.first, options.second))
     heads = [_head(name, found) for name, found in ((options.first, first), (options.second, second))]
     if len(first) == len(second) == 1:  # the only RoPE of each, whatever they are called
-        second = dict(zip(first, second.values(), strict=True))
-    names = list(dict.fromkeys([*first, *second]))
-    found = {name: _differences(first, second, name) for name in names}
+        renamed = dict(zip(first, second.values(), strict=True))
+    else:
+        renamed = dict(second)
+    names = list(dict.fromkeys([*first, *renamed]))
+    found = {name: _differences(first, renamed, name) for name in names}
     if options.json:
         print(json.dumps(found, indent=1))
     else:
