@@ -141,12 +141,14 @@ def test_explain_says_why_a_model_does_not_rotate_and_what_was_left_out(capsys, 
     assert "text: does not rotate: the model has no rotary embedding" in run(capsys, "explain", "bert")[1]
     path = tmp_path / "config.json"
     path.write_text(
-        json.dumps({"model_type": "x", "text_config": {"model_type": "qwen2"}, "vision_config": {"model_type": "new"}})
+        json.dumps(
+            {"model_type": "x", "text_config": {"model_type": "qwen2"}, "vision_config": {"model_type": "tower_x"}}
+        )
     )
 
     status, out, _ = run(capsys, "explain", path)
     assert status == 0
-    assert "vision = 'new'" in out
+    assert "vision = 'tower_x'" in out
 
 
 def test_a_refusal_names_the_option_of_the_command(capsys, tmp_path: Path) -> None:
