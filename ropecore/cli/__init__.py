@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = int(options.main(options))
         sys.stdout.flush()  # now, while a full disk can still be told
     except RopeError as error:
-        print(f"ropecore: {error}", file=sys.stderr)
+        print(f"ropecore: {str(error).replace('strict=False', '--lenient')}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()

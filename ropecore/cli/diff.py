@@ -25,9 +25,11 @@ def _diff(options: argparse.Namespace) -> int:
     first, second = (read_source(name, options.lenient, {}) for name in (options.first, options.second))
     heads = [_head(name, found) for name, found in ((options.first, first), (options.second, second))]
     if len(first) == len(second) == 1:  # the only RoPE of each, whatever they are called
-        second = dict(zip(first, second.values(), strict=True))
-    names = list(dict.fromkeys([*first, *second]))
-    found = {name: _differences(first, second, name) for name in names}
+        renamed = dict(zip(first, second.values(), strict=True))
+    else:
+        renamed = dict(second)
+    names = list(dict.fromkeys([*first, *renamed]))
+    found = {name: _differences(first, renamed, name) for name in names}
     if options.json:
         print(json.dumps(found, indent=1))
     else:

@@ -126,7 +126,7 @@ def _explain_source(options: argparse.Namespace, known: dict[str, Any]) -> int:
         return 0
     for name, config in chosen.items():
         if config is None or config.report is None:
-            print(f"{name}: does not rotate\n")
+            print(f"{name}: does not rotate", *found.reports[name].notes, sep=": ", end="\n\n")
         else:
             print(config.report.text(), explained[name].text(), sep="\n\n", end="\n\n")
     return 0

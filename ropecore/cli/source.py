@@ -7,11 +7,12 @@ from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
 from ropecore.read import read_configs
 from ropecore.read.families import did_you_mean, families
+from ropecore.read.ropes import Ropes
 
 CONTEXT = 8192  # where the source names none
 
 
-def read_source(name: str, lenient: bool, known: dict[str, Any]) -> dict[str, RopeConfig | None]:
+def read_source(name: str, lenient: bool, known: dict[str, Any]) -> Ropes:
     """Return the RoPEs of a path, or of a family's defaults."""
     source: Any = Path(name) if Path(name).exists() else {"model_type": name}
     if not Path(name).exists() and name not in families():

@@ -19,11 +19,12 @@ A row is keyed by `model_type`.  Its columns, all but `source` optional:
     as               a row whose columns it has, but for defaults     must          keys and the values that its code has
     variants         rows that share the model_type, chosen by `architectures` or `keys`
     architectures    names of its classes that do not follow from its own
-    schedule         which layers have which type: a period ("first", "last"), "values" or "indices" of a key
+    schedule         which layers have which type: a period ("first", "last"), "values", "indices", "cycle"
     types            layer types that share another's RoPE            not_layers    entries of layer_types that are none
     lists            keys that may hold a value a layer, and what it is: base, rotary_fraction, rotates
     still_every      a key with the period of layers that stand still rotary_key    a key with the lanes that rotate
     yarn             keys that its configuration class adds to a YaRN rule_names    rules that go by another name
+    dropped          what transformers does not apply: a rope dictionary with `type`, a `flat` one, a `theta` outside it
     interleaved_if   a key that says whether lanes are interleaved    text          the family of its flat text keys
 """
 

@@ -14,8 +14,9 @@ from ropecore.read.keys import Reader
 from ropecore.read.layers import NO_ROTATION, LayerType, layer_types
 from ropecore.read.parts import Part, Request, parts, rotates, truth, words_of_rope
 from ropecore.read.ropes import Ropes
-from ropecore.read.scaling import read_rule
+from ropecore.read.scaling import read_rule, softmax_note
 from ropecore.report import Fact, Report
+from ropecore.scaling import YaRN
 
 
 def read(config: Mapping[str, Any], request: Request) -> Ropes:
@@ -77,6 +78,8 @@ def _read_one(part: Part, layer_type: LayerType, request: Request, found: Ropes,
         )
     reader.overrule(known)
     rule = known.pop("scaling") if "scaling" in known else read_rule(reader.rope, reader.lengths(), request.strict)
+    if "qk_rope_head_dim" in row.get("head", ()) and isinstance(rule, YaRN) and rule.mscale_all_dim:
+        reader.ledger.notes.append(softmax_note(rule.factor, rule.mscale_all_dim))
     head_dim = known.pop("head_dim") if "head_dim" in known else reader.head_dim()
     base = known.pop("base") if "base" in known else reader.base()
     lanes = _lanes(reader, head_dim, rule is not None and rule.rule == "proportional")

@@ -52,6 +52,8 @@ def head_counts(config: Mapping[str, Any]) -> dict[str, int]:
 # keys that say whether lanes are interleaved
 SAYS_INTERLEAVED = ("rope_interleaved", "rope_interleave", "rotary_emb_interleaved", "rotary_interleaved")
 
+DROPS = "transformers 5.24.0 silently drops"
+
 # columns of a row that a layer type may have of its own
 BY_LAYER = ("pairing", "out_pairing", "head", "partial", "rotary_key", "axes", "sections", "yarn")
 
@@ -85,6 +87,7 @@ class Reader:
             if other != key:
                 self.config.ignore(other, f"{key} goes first (transformers)")
         rope = self.config.get(key, "the rope dictionary")
+        self._note_dropped(key, rope)
         del self.ledger.used[key]  # its keys are recorded one by one
         if any(isinstance(value, Mapping) for value in rope.values()):
             return self._layer_rope(key, rope)
@@ -92,6 +95,16 @@ class Reader:
             self.ledger.notes.append(f"{key} belongs to other layers")
             return Section({}, self.ledger, key)
         return Section(self._completed(rope), self.ledger, key)
+
+    def _note_dropped(self, key: str, rope: Mapping[str, Any]) -> None:
+        """Note a rope dictionary that says what its author meant, and that transformers does not apply."""
+        dropped = self.row.get("dropped", ())
+        if any(isinstance(value, Mapping) for value in rope.values()):
+            return
+        if "flat" in dropped and key == "rope_parameters":
+            self.ledger.notes.append(f"{DROPS} a flat rope_parameters in this family")
+        elif "type" in dropped and rope.get("rope_type") is None and rope.get("type") not in (None, "default"):
+            self.ledger.notes.append(f"{DROPS} a {key} that has type and no rope_type in this family")
 
     def _is_scaled(self) -> bool:
         """Return whether a rope dictionary that stands for all layers is this layer type's."""
@@ -228,6 +241,8 @@ class Reader:
             value = inside
         else:
             value = self.config.first(names, "the base")
+            if value is not None and "theta" in self.row.get("dropped", ()):
+                self.ledger.notes.append(f"{DROPS} a rope_theta outside the rope dictionary in this family")
         if own_key:
             for other in BASES:
                 if other != own_key:

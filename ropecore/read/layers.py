@@ -56,12 +56,14 @@ def _scheduled(config: Mapping[str, Any], schedule: Row) -> list[str]:
     value = schedule.get("default") if key is None else config[key]
     if value is None or not (depth or schedule["kind"] == "values"):
         return []
+    if schedule["kind"] in ("values", "indices", "cycle") and not (isinstance(value, (list, tuple)) and value):
+        raise RopeError(str(key), value, "must be a list", rule="R-12.6")
+    if schedule["kind"] == "cycle":
+        return [str(value[i % len(value)]) for i in range(depth)]
     this, other = schedule["this"], schedule["other"]
-    if schedule["kind"] in ("values", "indices"):
-        if not isinstance(value, (list, tuple)):
-            raise RopeError(str(key), value, "must be a list", rule="R-12.6")
-        if schedule["kind"] == "indices":
-            return [this if i in value else other for i in range(depth)]
+    if schedule["kind"] == "indices":
+        return [this if i in value else other for i in range(depth)]
+    if schedule["kind"] == "values":
         return [this if entry in schedule["values"] else other for entry in value][: depth or None]
     if isinstance(value, str):  # EXAONE 4: "LLLG", and the last layer is global
         return [other if value[i % len(value)] == "L" and i < depth - 1 else this for i in range(depth)]

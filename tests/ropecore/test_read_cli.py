@@ -135,3 +135,28 @@ def test_help_has_an_example(capsys, command: str) -> None:
 
     assert leave.value.code == 0
     assert f"ropecore {command} " in capsys.readouterr().out.split("example")[1]
+
+
+def test_explain_says_why_a_model_does_not_rotate_and_what_was_left_out(capsys, tmp_path: Path) -> None:
+    assert "text: does not rotate: the model has no rotary embedding" in run(capsys, "explain", "bert")[1]
+    path = tmp_path / "config.json"
+    path.write_text(
+        json.dumps(
+            {"model_type": "x", "text_config": {"model_type": "qwen2"}, "vision_config": {"model_type": "tower_x"}}
+        )
+    )
+
+    status, out, _ = run(capsys, "explain", path)
+    assert status == 0
+    assert "vision = 'tower_x'" in out
+
+
+def test_a_refusal_names_the_option_of_the_command(capsys, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "llama", "rope_trick": 1}))
+    status, _, err = run(capsys, "explain", path)
+
+    assert status == 2
+    assert "--lenient" in err
+    assert "strict=False" not in err
+    assert run(capsys, "explain", path, "--lenient")[0] == 0

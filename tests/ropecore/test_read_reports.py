@@ -444,3 +444,96 @@ def test_models_without_rope_are_none_with_the_reason(name: str) -> None:
 )
 def test_composites_are_read_by_their_name_alone(name: str) -> None:
     assert read_configs({"model_type": name})["text"] is not None
+
+
+# which layers
+
+
+FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
+
+
+def every(step: int, depth: int, first: bool = False) -> tuple[int, ...]:
+    return tuple(range(0 if first else step - 1, depth, step))
+
+
+@pytest.mark.parametrize(
+    ("model_type", "keys", "name", "layers"),
+    [
+        ("gemma3_text", {"sliding_window_pattern": 6}, f"text/{FULL}", every(6, 12)),
+        ("gemma3_text", {}, f"text/{FULL}", every(6, 12)),
+        ("gemma3_text", {"sliding_window_pattern": 4}, f"text/{FULL}", every(4, 12)),
+        ("cohere2", {"sliding_window_pattern": 4}, f"text/{FULL}", every(4, 12)),
+        ("modernbert", {"global_attn_every_n_layers": 3}, f"text/{FULL}", every(3, 12, first=True)),
+        ("afmoe", {"global_attn_every_n_layers": 4}, f"text/{FULL}", every(4, 12)),
+        ("exaone4", {"sliding_window": 8, "sliding_window_pattern": "LLLG"}, f"text/{FULL}", every(4, 12)),
+        (
+            "exaone4",
+            {"sliding_window": 8, "sliding_window_pattern": "LLG", "num_hidden_layers": 10},
+            f"text/{FULL}",
+            (2, 5, 8, 9),
+        ),
+        ("mimo_v2_flash", {"hybrid_layer_pattern": [0, 1, 1, 0]}, f"text/{FULL}", (0, 3)),
+        ("deepseek_v4", {"compress_ratios": [0, 4, 128, 0]}, "text/main", (0, 3)),
+        ("deepseek_v4", {"layer_types": [SLIDING, "compressed_sparse_attention"]}, "text/compress", (1,)),
+        ("qwen3_next", {"full_attention_interval": 4}, "text", every(4, 12)),
+        ("qwen3_next", {}, "text", every(4, 12)),
+        ("qwen3_next", {"layer_types": [LINEAR, FULL, LINEAR]}, "text", (1,)),
+        ("llama", {"layer_types": [LINEAR, FULL, "mamba"]}, "text", (1,)),
+        ("lfm2", {"full_attn_idxs": [2, 5]}, "text", (2, 5)),
+        ("recurrent_gemma", {"block_types": ["recurrent", "recurrent", "attention"]}, "text", every(3, 12)),
+        ("zamba2", {"layers_block_type": ["mamba", "mamba", "hybrid"], "use_mem_rope": True}, "text", every(3, 12)),
+        ("minimax", {"attn_type_list": [0, 1, 0]}, "text", (1,)),
+        ("dory", {"layer_types": [SLIDING, "mlp", FULL, "mlp"]}, f"text/{FULL}", (1,)),
+        ("granitemoehybrid", {"layer_types": ["mamba", "attention"], "position_embedding_type": "rope"}, "text", (1,)),
+    ],
+)
+def test_the_report_says_which_layers(
+    model_type: str, keys: dict[str, Any], name: str, layers: tuple[int, ...]
+) -> None:
+    found = read_configs({"model_type": model_type, "num_hidden_layers": 12} | keys)
+
+    assert found.reports[name].layers == layers
+    several = [set(report.layers or ()) for report in found.reports.values()]
+    assert sum(map(len, several)) == len(set().union(*several))
+
+
+# notes
+
+
+def test_a_softmax_factor_that_the_plan_does_not_hold_is_mentioned() -> None:
+    rope = {
+        "type": "yarn",
+        "factor": 40,
+        "original_max_position_embeddings": 4096,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
+    }
+    config = one({"model_type": "deepseek_v3", "rope_scaling": rope})
+
+    assert config.plan().attention_factor == 1.0
+    assert any("1.87385" in note and "yarn_softmax_scale(40, 1)" in note for note in config.report.notes)
+    assert (
+        one({"model_type": "deepseek_v3"}).report.notes
+        == one({"model_type": "deepseek_v3", "rope_scaling": {}}).report.notes
+    )
+
+
+@pytest.mark.parametrize(
+    ("model_type", "keys", "noted"),
+    [
+        ("gemma3_text", {"rope_scaling": {"type": "linear", "factor": 8.0}}, True),
+        ("gemma3_text", {"rope_scaling": {"rope_type": "linear", "factor": 8.0}}, False),
+        ("olmo3", {"rope_parameters": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e4}}, True),
+        ("modernbert", {"rope_scaling": {"type": "linear", "factor": 8.0}}, True),
+        ("step3p5", {"rope_scaling": {"type": "linear", "factor": 8.0}}, True),
+        ("laguna", {"rope_theta": 1e4}, True),
+        ("llama", {"rope_scaling": {"type": "linear", "factor": 8.0}}, False),
+    ],
+)
+def test_what_transformers_drops_is_applied_and_noted(model_type: str, keys: dict[str, Any], noted: bool) -> None:
+    config = next(config for config in read_configs({"model_type": model_type} | keys).values() if config is not None)
+
+    assert any("silently drops" in note for note in config.report.notes) == noted
+    if "rope_theta" not in keys:
+        assert config.scaling is not None
+        assert config.scaling.rule == "linear"
