@@ -1,6 +1,7 @@
 """Something for a model to run on: inputs of the shapes that its forward asks for, by the names of its arguments."""
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -101,3 +102,27 @@ def _sound(config: Any, name: str) -> Any:
         return torch.zeros(1, 16000)
     bins = next((getattr(config, key) for key in ("num_mel_bins", "feature_size", "feature_projection_input_dim") if getattr(config, key, None)), 80)
     return torch.zeros(1, 128, bins)
+
+
+def layer(module: Any, tables: Any, positions: Any) -> dict[str, Any]:
+    """Return the arguments of one attention, by their names."""
+    parameters = inspect.signature(module.forward).parameters
+    width = next((each.in_features for each in module.modules() if isinstance(each, torch.nn.Linear)), 0)
+    flat = "cu_seqlens" in parameters
+    given: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if name in ("hidden_states", "x", "hidden_state", "query", "key", "value"):
+            given[name] = torch.zeros(TOKENS, width) if flat else torch.zeros(1, TOKENS, width)
+        elif re.search("rotary|rope|position_emb|freqs|pos_emb", name):
+            given[name] = tables
+        elif name == "position_ids":
+            given[name] = positions
+        elif name == "cu_seqlens":
+            given[name] = torch.tensor([0, TOKENS], dtype=torch.int32)
+        elif name == "max_seqlen":
+            given[name] = TOKENS
+        elif parameter.default is parameter.empty:
+            given[name] = None
+    return given

@@ -51,6 +51,7 @@ class Tap:
     places: Places = ()
     n_axes: int = 0  # of the tables' positions, once a module was asked for them; 0: none was
     tokens: int = 0  # of the tables' positions
+    entered: set[str] = field(default_factory=set)
     calls: list[Call] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     _stack: list[str] = field(default_factory=list)
@@ -61,6 +62,7 @@ class Tap:
     def fresh(self, places: Places) -> None:
         """Forget what was seen, and give tokens these places."""
         self.places, self.calls, self.problems = places, [], []
+        self.entered.clear()
         self._stack.clear()
         self._seen.clear()
         self._kept.clear()
@@ -85,6 +87,7 @@ class Tap:
 
     def _enter(self, path: str, _module: Any, _args: Any) -> None:
         self._stack.append(path)
+        self.entered.add(path)
 
     def _leave(self, _module: Any, _args: Any, _result: Any) -> None:
         if self._stack:
@@ -199,15 +202,15 @@ def _functions(model: Any) -> Iterator[tuple[Any, str, Any]]:
     kinds = {kind for kind in kinds if kind.__module__.partition(".")[0] not in ("torch", "builtins")}
     for code in {id(sys.modules[kind.__module__]): sys.modules[kind.__module__] for kind in kinds}.values():
         for name, value in list(vars(code).items()):
-            if _may_rotate(name) and callable(value) and not inspect.isclass(value):
+            if may_rotate(name) and callable(value) and not inspect.isclass(value):
                 yield code, name, value
     for kind in kinds:
         for name, value in list(vars(kind).items()):
-            if _may_rotate(name) and (inspect.isfunction(value) or isinstance(value, staticmethod)):
+            if may_rotate(name) and (inspect.isfunction(value) or isinstance(value, staticmethod)):
                 yield kind, name, value
 
 
-def _may_rotate(name: str) -> bool:
+def may_rotate(name: str) -> bool:
     return bool(ROTATES.search(name)) and not (HELPS.search(name) and not name.startswith("apply"))
 
 
