@@ -8,7 +8,7 @@ Each head is a unit vector, so one call shows the whole matrix of the rotation a
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, TypeAlias
@@ -95,7 +95,7 @@ class Identification:
 
     def text(self) -> str:
         """Return what was found, a line each."""
-        lines = [] if self.plan is None else _plan_lines(self.plan)
+        lines = [] if self.plan is None else plan_lines(self.plan)
         if self.named is not None:
             lines.append(f"frequencies  {self.named.text}")
         if self.precision is not None:
@@ -174,7 +174,7 @@ class _Probe:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """A plan with its unrounded turns and the position they are known from, or what speaks against any plan; and what is untold."""
 
     plan: RotaryPlan | None
@@ -195,23 +195,23 @@ def _check(probe: _Probe) -> None:
         raise RopeError("fn", type(error).__name__, f"fails at position 1: {told(error)}", cure) from error
 
 
-def _plan(probe: _Probe) -> _Found:
+def _plan(probe: _Probe) -> Found:
     """Return the plan that explains the box, or what speaks against any."""
     seen = [probe.alone(axis, SHAPE_POSITIONS) for axis in range(probe.n_axes)]
     if any(0 not in each or len(each) < 2 for each in seen):
-        return _Found(None, {}, 1, ["the box takes no positions such as 0, 1, 2, 3"], [])
+        return Found(None, {}, 1, ["the box takes no positions such as 0, 1, 2, 3"], [])
     start = seen[0][0]
     pairs, loose, problem = _pairs(start, np.array([matrix for each in seen for matrix in each.values()]))
     if problem:
-        return _Found(None, {}, 1, [problem], [])
+        return Found(None, {}, 1, [problem], [])
     if len(loose) % 2:
-        return _Found(
+        return Found(
             None, {}, 1, [f"lanes {loose} are scaled or moved alone, and an odd number of them forms no pairs"], []
         )
     pairs += _loose_pairs(loose, start, pairs)
     if not pairs:
         nothing = np.zeros((0, 2), np.int64), np.zeros((0, probe.n_axes))
-        return _Found(RotaryPlan(probe.head_dim, *nothing, axes=_axes(probe)), {}, 1, [], [])
+        return Found(RotaryPlan(probe.head_dim, *nothing, axes=_axes(probe)), {}, 1, [], [])
     lanes, out = (np.array([pair[side] for pair in pairs]) for side in (0, 1))
     turned, farthest = zip(*(_turns(probe, axis, lanes, out) for axis in range(probe.n_axes)), strict=True)
     logs, factor, centre, untold = _magnitude(probe, lanes, out)
@@ -229,7 +229,20 @@ def _plan(probe: _Probe) -> _Found:
             "several positions at once turn otherwise than each alone (which the plan is from): the box depends on the length, or "
             "on the largest position"
         )
-    return _Found(plan, turns, min(farthest), problems, untold)
+    return Found(plan, turns, min(farthest), problems, untold)
+
+
+def plan_of(matrices: Mapping[tuple[float, ...], FloatArray], head_dim: int, n_axes: int) -> Found:
+    """Return the plan that explains the float32 matrices of a rotation at known places, or what speaks against any."""
+
+    def box(x: npt.NDArray[Any], positions: npt.NDArray[np.int64]) -> Any:
+        """Rotate at the places that are known; others are refused."""
+        places = np.atleast_2d(positions).T.tolist()
+        y = np.stack([x[0, :, t] @ matrices[tuple(place)].T for t, place in enumerate(places)], axis=1)
+        return y[None]
+
+    with sixty_digits():
+        return _plan(_Probe(box, head_dim, n_axes, "float32"))
 
 
 def _differs_in_company(probe: _Probe, alone: dict[int, FloatArray]) -> bool:
@@ -372,7 +385,7 @@ def _angle(turns: Decimal) -> float:
     return float(2 * PI * reduced)
 
 
-def _precision(probe: _Probe, found: _Found) -> Precision:
+def _precision(probe: _Probe, found: Found) -> Precision:
     """Return the class of the box, from odd positions: powers of two are exact in every format."""
     plan, worst = found.plan, dict[int, float]()
     assert plan is not None  # asked by the caller
@@ -416,7 +429,7 @@ def _resolution(dtype: str, farthest: int) -> float:
     return EXACT[dtype] / farthest
 
 
-def _plan_lines(plan: RotaryPlan) -> list[str]:
+def plan_lines(plan: RotaryPlan) -> list[str]:
     """Return what a plan says, in words."""
     rotary = f"{plan.rotary_dim} of {plan.head_dim} lanes"
     span = f", from lane {int(plan.lanes.min())} to {int(plan.lanes.max())}" if plan.n_pairs else ""
