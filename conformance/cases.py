@@ -76,7 +76,7 @@ def all_cases() -> tuple[Case, ...]:
 
 def read(data: Mapping[str, Any]) -> Case:
     """Return a vector's JSON object as a case."""
-    lists = {name: tuple(data[name]) for name in ("rules", "flags", "needs")}
+    lists: dict[str, Any] = {name: tuple(data[name]) for name in ("rules", "flags", "needs")}
     return Case(id=data["id"], kind=data["kind"], comment=data["comment"], data=MappingProxyType(dict(data)), **lists)
 
 

@@ -244,9 +244,9 @@ def checked(function: F) -> F:
             if i >= given:
                 break
             places[i] = kind(each, places[i])
-        for each in keywords:
+        for each, value in keywords.items():
             if each in by_name:
-                keywords[each] = by_name[each](each, keywords[each])
+                keywords[each] = by_name[each](each, value)
         return function(*places, **keywords)
 
     return call  # type: ignore[return-value]
@@ -262,7 +262,7 @@ def check_fields(record: Any, called: str = "{}") -> None:
 
 
 @functools.cache
-def _kinds_of_fields(record: type) -> tuple[tuple[str, Check], ...]:
+def _kinds_of_fields(record: Any) -> tuple[tuple[str, Check], ...]:
     annotations: Iterable[tuple[str, Any]] = (
         (k, v) for base in reversed(record.__mro__) for k, v in vars(base).get("__annotations__", {}).items()
     )

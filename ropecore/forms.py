@@ -59,7 +59,7 @@ def rotate_complex(plan: Plan, x: Floats, positions: Any) -> FloatArray:
     """Return x (.., s, head_dim) rotated as complex numbers: (x[r0] + i x[r1]) * A e^(i phi).  Rule R-8.3."""
     cos, sin = cos_sin(plan, positions)
     check_x(plan, x, cos.shape[:-1])
-    y = x.astype(np.float64)
+    y: FloatArray = x.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         z = (y[..., plan.lanes[:, 0]] + 1j * y[..., plan.lanes[:, 1]]) * (cos + 1j * sin)
     y[..., plan.out[:, 0]], y[..., plan.out[:, 1]] = z.real, z.imag

@@ -260,7 +260,7 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _array(argument: str, values: object, dtype: type, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
     """Return values as an array of this shape (None: any length), or refuse them (R-12.7)."""
     array = host_array(argument, values)
-    nothing = np.zeros([size or 0 for size in shape], dtype)
+    nothing: npt.NDArray[Any] = np.zeros([size or 0 for size in shape], dtype)
     if not array.size and not nothing.size:  # an empty list has one dimension, and is float
         array = nothing
     if array.dtype.kind not in "iu" and (dtype is np.int64 or not is_float(array.dtype)):

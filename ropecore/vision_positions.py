@@ -154,7 +154,7 @@ def ernie4_5_vl_positions(
 def _merges(argument: str, value: Any) -> int | tuple[int, ...]:
     """Return patches a side of a token: one number, or one a grid."""
     one = Whole(at_least=1)
-    several = isinstance(value, (list, tuple)) or getattr(value, "ndim", 0)
+    several = isinstance(value, (list, tuple)) or bool(getattr(value, "ndim", 0))
     merges: int | tuple[int, ...] = (
         ListOf(one, "integers", numbered=False)(argument, value) if several else one(argument, value)
     )

@@ -52,7 +52,6 @@ def replace_rotary(model: nn.Module, plan: RotaryPlan | None = None, precision: 
 
 def _plan(model: nn.Module, module: Any, precision: str) -> RotaryPlan:
     """Return the plan that the model's configuration says, with the module's own bits in the float32 class."""
-    from ropecore.read import read_config
 
     config: Any = getattr(model, "config", None)
     if config is None:

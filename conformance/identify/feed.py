@@ -84,7 +84,9 @@ def _width(config: Any) -> int:
 
 def _patch(config: Any) -> int:
     size = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
-    channels = getattr(config, "in_channels", None) or getattr(config, "num_channels", None) or getattr(config, "in_chans", 3)
+    channels = (
+        getattr(config, "in_channels", None) or getattr(config, "num_channels", None) or getattr(config, "in_chans", 3)
+    )
     return int(channels * (getattr(config, "temporal_patch_size", 1) or 1) * size * size)
 
 
@@ -100,7 +102,14 @@ def _image(config: Any) -> Any:
 def _sound(config: Any, name: str) -> Any:
     if name == "input_values":
         return torch.zeros(1, 16000)
-    bins = next((getattr(config, key) for key in ("num_mel_bins", "feature_size", "feature_projection_input_dim") if getattr(config, key, None)), 80)
+    bins = next(
+        (
+            getattr(config, key)
+            for key in ("num_mel_bins", "feature_size", "feature_projection_input_dim")
+            if getattr(config, key, None)
+        ),
+        80,
+    )
     return torch.zeros(1, 128, bins)
 
 

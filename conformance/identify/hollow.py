@@ -18,7 +18,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 HUGE = 1 << 22  # numbers: a table of a RoPE has fewer
 LARGE = 4096  # numbers: a parameter with more is left out
-TABLE = re.compile("rotary|rope|sinusoid|position", re.IGNORECASE)  # modules whose parameters may be a table: they are kept
+TABLE = re.compile(
+    "rotary|rope|sinusoid|position", re.IGNORECASE
+)  # modules whose parameters may be a table: they are kept
 
 
 def build(make: Callable[[], Any]) -> Any:

@@ -1,10 +1,10 @@
 """`ropecore.measure`: the RoPE of each layer of a model, from its own code.
 
-    hollow.py   the model as its constructor makes it, without its weights
-    feed.py     something for it to run on
-    tap.py      the matrix of each rotation, while it runs at known positions
-    probe.py    the plan that these matrices show
-    compare.py  the plan beside what the table of families says
+hollow.py   the model as its constructor makes it, without its weights
+feed.py     something for it to run on
+tap.py      the matrix of each rotation, while it runs at known positions
+probe.py    the plan that these matrices show
+compare.py  the plan beside what the table of families says
 """
 
 import importlib
@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-
 
 from ropecore.errors import RopeError, integer
 from ropecore.plan import RotaryPlan
@@ -70,14 +68,20 @@ class MeasuredRope:
 
     def text(self) -> str:
         """Return it as lines for a terminal."""
-        where = f"{self.part or 'model'}: {self.module} ({', '.join(self.tensors)})" if self.tensors else f"{self.part or 'model'}: {self.module}"
+        where = (
+            f"{self.part or 'model'}: {self.module} ({', '.join(self.tensors)})"
+            if self.tensors
+            else f"{self.part or 'model'}: {self.module}"
+        )
         lines = [where, f"  layers       {ranges(self.layers)}"] if self.layers else [where]
         if self.plan is None:
             lines.append("  does not rotate" if not self.problems else "  not a plan")
         else:
             lines += [f"  {line}" for line in plan_lines(self.plan)]
             if (self.head_dim, self.lane_offset) != (self.plan.head_dim, 0):
-                lines.append(f"  slice        lanes {self.lane_offset} to {self.lane_offset + self.plan.head_dim - 1} of a head of {self.head_dim}")
+                lines.append(
+                    f"  slice        lanes {self.lane_offset} to {self.lane_offset + self.plan.head_dim - 1} of a head of {self.head_dim}"
+                )
             if self.named is not None:
                 lines.append(f"  frequencies  {self.named.text}")
             if self.seq_len is not None:
@@ -96,7 +100,12 @@ class Measurement:
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as JSON can hold it."""
         ropes = [rope.to_dict() for rope in self.ropes]
-        return {"schema": "ropecore-measurement/1", "model": self.model, "ropes": ropes, "problems": list(self.problems)}
+        return {
+            "schema": "ropecore-measurement/1",
+            "model": self.model,
+            "ropes": ropes,
+            "problems": list(self.problems),
+        }
 
     def text(self) -> str:
         """Return it as lines for a terminal."""
@@ -137,7 +146,12 @@ def _hollow(source: Any) -> Any:
     if isinstance(source, torch.nn.Module):
         config = getattr(source, "config", None)
         if config is None:
-            raise RopeError("model", type(source).__name__, "has no config, from which it could be built again", "Give a model of transformers' kind.")
+            raise RopeError(
+                "model",
+                type(source).__name__,
+                "has no config, from which it could be built again",
+                "Give a model of transformers' kind.",
+            )
         kind = type(source)
         return _built(lambda: hollow.build(lambda: kind(config)), kind.__name__)
     config = _config(source)
@@ -150,7 +164,9 @@ def _built(make: Any, name: str) -> Any:
     except RopeError:
         raise
     except Exception as error:
-        raise RopeError("model", name, f"cannot be built: {type(error).__name__}: {error}", "Give the model itself.") from error
+        raise RopeError(
+            "model", name, f"cannot be built: {type(error).__name__}: {error}", "Give the model itself."
+        ) from error
 
 
 def _config(source: Any) -> Any:
@@ -169,11 +185,15 @@ def _config(source: Any) -> Any:
     family = raw.get("model_type")
     if family not in transformers.CONFIG_MAPPING:
         cure = "Import the model's own code and call ropecore.measure(model)."
-        raise RopeError("model_type", family, f"has no class in transformers {transformers.__version__}", cure, "R-12.6")
+        raise RopeError(
+            "model_type", family, f"has no class in transformers {transformers.__version__}", cure, "R-12.6"
+        )
     try:
         return transformers.CONFIG_MAPPING[family].from_dict(dict(raw))
     except Exception as error:
-        raise RopeError("model", family, f"transformers refuses its configuration: {type(error).__name__}: {error}") from error
+        raise RopeError(
+            "model", family, f"transformers refuses its configuration: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _from_config(config: Any) -> Any:
@@ -198,7 +218,11 @@ def model_classes(config: Any) -> Iterator[Any]:
         if re.fullmatch(r"modeling_\w+\.py", path) and package.startswith("transformers."):
             found += list(vars(importlib.import_module(f"{package}.{path[:-3]}")).values())
     for kind in found:
-        if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel) and _config_class(kind) is type(config):
+        if (
+            isinstance(kind, type)
+            and issubclass(kind, transformers.PreTrainedModel)
+            and _config_class(kind) is type(config)
+        ):
             if "forward" in vars(kind):
                 yield kind
 

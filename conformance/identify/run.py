@@ -83,7 +83,11 @@ Run: TypeAlias = Callable[[Any], None]  # of positions
 
 def _runs(model: Any, tap: Tap) -> Iterator[tuple[str, Run]]:
     """Yield ways to run a model: whole, each model inside, each layer alone; with the path of what is run."""
-    inner = [(path, module) for path, module in model.named_modules() if hasattr(module, "config") and hasattr(module, "main_input_name")]
+    inner = [
+        (path, module)
+        for path, module in model.named_modules()
+        if hasattr(module, "config") and hasattr(module, "main_input_name")
+    ]
     for path, module in inner:
         yield path, lambda positions, module=module: _whole(module, positions)
     for path in list(users(model)):
@@ -185,7 +189,9 @@ def _controlled(tap: Tap, run: Run) -> bool:
     tap.fresh([(0.0,)])
     with Weightless():
         run(_ids([(0.0,)]))
-    still = all(np.array_equal(call.matrices, np.broadcast_to(call.matrices[:1], call.matrices.shape)) for call in tap.calls)
+    still = all(
+        np.array_equal(call.matrices, np.broadcast_to(call.matrices[:1], call.matrices.shape)) for call in tap.calls
+    )
     tap.calls, tap.problems, tap.entered = before, problems, entered
     return still
 
@@ -231,8 +237,12 @@ def _ropes(model: Any, done: Survey) -> Iterator[MeasuredRope]:
     groups: dict[Any, list[tuple[Where, Seen]]] = {}
     for where, seen in done.seen.items():
         path, tensor = where
-        held = b"".join(np.float64(place).tobytes() + matrix.tobytes() for place, matrix in sorted(seen.matrices.items()))
-        groups.setdefault((part_of(model, path), pattern(path), hash(held), seen.call.size, seen.call.offset), []).append((where, seen))
+        held = b"".join(
+            np.float64(place).tobytes() + matrix.tobytes() for place, matrix in sorted(seen.matrices.items())
+        )
+        groups.setdefault(
+            (part_of(model, path), pattern(path), hash(held), seen.call.size, seen.call.offset), []
+        ).append((where, seen))
     for (part, module, *_), members in groups.items():
         seen = members[0][1]
         size = seen.call.matrices.shape[-1]
@@ -274,7 +284,9 @@ def part_of(model: Any, path: str) -> str:
             config = module.config
             break
     named = list(_sub_configs(model.config, ""))
-    same = [name for name, each in named if each is config] or [name for name, each in named if type(each) is type(config)]
+    same = [name for name, each in named if each is config] or [
+        name for name, each in named if type(each) is type(config)
+    ]
     return same[0] if same else ""
 
 

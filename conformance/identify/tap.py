@@ -23,11 +23,17 @@ from ropecore.plan import FloatArray
 
 Places: TypeAlias = Sequence[tuple[float, ...]]  # coordinates of each token
 
-ROTATES = re.compile("rotary|rope|rotate_queries|rotate_keys|rot_(?:pos_)?emb")  # functions; their helpers turn nothing alone
-HELPS = re.compile("rotate_half|rotate_every|pairwise|interleaved?$|param|_index|config|init|compute|create|update|load|^get_")
+ROTATES = re.compile(
+    "rotary|rope|rotate_queries|rotate_keys|rot_(?:pos_)?emb"
+)  # functions; their helpers turn nothing alone
+HELPS = re.compile(
+    "rotate_half|rotate_every|pairwise|interleaved?$|param|_index|config|init|compute|create|update|load|^get_"
+)
 MAKES_TABLES = re.compile("rotary|rope|rotembed|sinusoid", re.IGNORECASE)  # modules
 POSITIONS = re.compile("pos|ids|coord|index|idx|time|seq|offset|cache")  # arguments of such a module
-TABLES = re.compile("cos|sin|freq|pos|rot|emb|table|ids|mask|coord|grid|offset|dim|cache|unsqueeze|start|scal|inv")  # of such a function
+TABLES = re.compile(
+    "cos|sin|freq|pos|rot|emb|table|ids|mask|coord|grid|offset|dim|cache|unsqueeze|start|scal|inv"
+)  # of such a function
 HEAD_SIZE = re.compile("^(?!.*(?:rope|rot|nope|^v_|_v_)).*head_(?:dim|size)")  # attributes of an attention
 
 
@@ -130,7 +136,9 @@ class Tap:
         grid = np.array([self.places[t % len(self.places)] for t in range(rest[tokens])], np.float64)
         grid = np.pad(grid, ((0, 0), (0, max(0, n_axes - grid.shape[1]))))
         columns = [torch.tensor(grid[:, a]).to(given.dtype) for a in range(n_axes)]
-        shaped = [column.reshape([-1 if i == tokens else 1 for i in range(len(rest))]).expand(rest) for column in columns]
+        shaped = [
+            column.reshape([-1 if i == tokens else 1 for i in range(len(rest))]).expand(rest) for column in columns
+        ]
         return shaped[0].clone() if axis is None else torch.stack(shaped, dim=axis)
 
     # rotations
@@ -153,7 +161,9 @@ class Tap:
 
         return tapped
 
-    def _see(self, function: Any, names: Sequence[str], args: tuple[Any, ...], keywords: dict[str, Any], method: bool) -> None:
+    def _see(
+        self, function: Any, names: Sequence[str], args: tuple[Any, ...], keywords: dict[str, Any], method: bool
+    ) -> None:
         given = dict(zip(names, args, strict=False)) | keywords
         rotated = [name for name, value in given.items() if _is_x(name, value) and not (method and name == names[0])]
         if not rotated:
@@ -178,7 +188,7 @@ class Tap:
         size = x.shape[-1]
         module = self.model.get_submodule(path) if path else self.model
         known = {value for name, value in vars(module).items() if HEAD_SIZE.search(name) and isinstance(value, int)}
-        strides = {x.stride(a) for a in range(x.ndim - 1) if 1 < x.shape[a]}
+        strides = {x.stride(a) for a in range(x.ndim - 1) if x.shape[a] > 1}
         for whole in sorted(known):
             if whole > size and strides and min(strides) >= whole and all(stride % whole == 0 for stride in strides):
                 offset = x.storage_offset() % whole
@@ -235,6 +245,7 @@ def _identity(value: Any) -> Any:
 
 def _matrices(function: Any, given: dict[str, Any], rotated: Sequence[str]) -> list[FloatArray | str | None]:
     """Return the matrices at each token for each tensor that is rotated; None for one that is not, a string says why not."""
+
     def turned(lane: int | slice) -> list[Any]:
         units = {name: torch.zeros(given[name].shape, dtype=torch.float32) for name in rotated}
         for unit in units.values():

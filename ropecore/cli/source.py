@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
 from ropecore.read import read_configs
 from ropecore.read.families import did_you_mean, families

@@ -119,9 +119,9 @@ def lane_order(plan_from: Plan, plan_to: Plan) -> IntArray:
         ("attention_factor", plan_from.attention_factor, plan_to.attention_factor),
         ("centre", plan_from.centre, plan_to.centre),
     )
-    for name, old, new in same:
+    for which, old, new in same:
         if old != new:
-            _refuse(f"{name} is {new}, and plan_from's is {old}", plan_to)
+            _refuse(f"{which} is {new}, and plan_from's is {old}", plan_to)
     (keys_from, lanes_from), (keys_to, lanes_to) = _sorted_rows(plan_from), _sorted_rows(plan_to)
     if keys_from.shape != keys_to.shape:
         _refuse(f"{len(keys_to)} pairs rotate, and {len(keys_from)} of plan_from", plan_to)
