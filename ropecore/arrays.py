@@ -100,7 +100,7 @@ def _of_range(argument: str, values: range) -> npt.NDArray[Any]:
     """Return the array of a range, which can be longer than any memory."""
     try:
         if len(values) <= MOST_OF_A_RANGE:
-            return np.arange(values.start, values.stop, values.step, np.int64)
+            return np.arange(values.start, values.stop, values.step, dtype=np.int64)
     except OverflowError:
         pass
     raise RopeError(argument, values, f"has more than {MOST_OF_A_RANGE} numbers, or beyond 64 bits", rule="R-12.5")

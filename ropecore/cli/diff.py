@@ -24,10 +24,8 @@ def _diff(options: argparse.Namespace) -> int:
     """Print the differences; exit status 1 if there are any."""
     first, second = (read_source(name, options.lenient, {}) for name in (options.first, options.second))
     heads = [_head(name, found) for name, found in ((options.first, first), (options.second, second))]
-    if len(first) == len(second) == 1:  # the only RoPE of each, whatever they are called
-        renamed = dict(zip(first, second.values(), strict=True))
-    else:
-        renamed = dict(second)
+    one = len(first) == len(second) == 1  # the only RoPE of each, whatever they are called
+    renamed = dict(zip(first if one else second, second.values(), strict=True))
     names = list(dict.fromkeys([*first, *renamed]))
     found = {name: _differences(first, renamed, name) for name in names}
     if options.json:

@@ -30,7 +30,7 @@ A row is keyed by `model_type`.  Its columns, all but `source` optional:
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -128,7 +128,11 @@ def _variant(config: Mapping[str, Any], family: str) -> str:
 
 def did_you_mean(name: str) -> str:
     """Return a question that names the families whose names are near, or nothing."""
-    near = [known for known in get_close_matches(name, families(), n=6) if known != name][:5]
+    return did_you_mean_of(name, families())
+
+
+def did_you_mean_of(name: str, known: Iterable[str]) -> str:
+    near = [other for other in get_close_matches(name, known, n=6) if other != name][:5]
     return f"Did you mean {', '.join(near)}? " if near else ""
 
 
