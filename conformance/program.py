@@ -24,7 +24,6 @@ from ropecore.errors import shown, told
 from ropecore.limits import parse_json
 
 from .arrays import SPECIAL, Array
-from .process import LEAVE as LEAVE
 from .process import QUOTED, Process, ProgramError, quoted
 from .target import Capabilities
 from .verdicts import NotApplicable, Skip

@@ -12,9 +12,8 @@ import functools
 import inspect
 import os
 import types
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -108,7 +107,9 @@ class ListOf:
         if not self.shortest <= len(items) <= self.longest:
             reason = f"must have {self.shortest} to {self.longest} entries, and has {len(items)}"
             raise RopeError(argument, value, reason, rule=self.rule)
-        found = tuple(self.kind(f"{argument}[{i}]" if self.numbered else argument, item) for i, item in enumerate(items))
+        found = tuple(
+            self.kind(f"{argument}[{i}]" if self.numbered else argument, item) for i, item in enumerate(items)
+        )
         if self.each_once and len(set(found)) != len(found):
             raise RopeError(argument, found, "names one of them twice", rule=self.rule)
         return found
@@ -243,9 +244,9 @@ def checked(function: F) -> F:
             if i >= given:
                 break
             places[i] = kind(each, places[i])
-        for each in keywords:
+        for each, value in keywords.items():
             if each in by_name:
-                keywords[each] = by_name[each](each, keywords[each])
+                keywords[each] = by_name[each](each, value)
         return function(*places, **keywords)
 
     return call  # type: ignore[return-value]
@@ -256,12 +257,12 @@ def check_fields(record: Any, called: str = "{}") -> None:
 
     called: what refusals call a field.
     """
-    for each, kind in _kinds_of_fields(type(record)):
+    for each, kind in _kinds_of_fields(record.__class__):
         object.__setattr__(record, each, kind(called.format(each), getattr(record, each)))
 
 
-@lru_cache(maxsize=None)
-def _kinds_of_fields(record: type) -> tuple[tuple[str, Check], ...]:
-    annotations: Iterable[tuple[str, Any]] = ((k, v) for base in reversed(record.__mro__) for k, v in vars(base).get("__annotations__", {}).items())
-    kinds = {each: kind_of(annotation) for each, annotation in annotations}
-    return tuple((each, kind) for each, kind in kinds.items() if kind is not None)
+@functools.cache
+def _kinds_of_fields(record: Any) -> tuple[tuple[str, Check], ...]:
+    classes = reversed(record.__mro__)
+    found = {each: kind_of(a) for cls in classes for each, a in vars(cls).get("__annotations__", {}).items()}
+    return tuple((each, kind) for each, kind in found.items() if kind is not None)

@@ -45,7 +45,7 @@ def host_array(argument: str, values: Any) -> npt.NDArray[Any]:
 
 def _refuse_what_says_more(argument: str, values: Any) -> None:
     """Refuse subclasses of NumPy's array, and objects with a unit: their numbers alone are not what they say."""
-    more = ""
+    more, cure = "", ""
     if isinstance(values, np.ma.MaskedArray):
         more, cure = "has a mask, which would be lost", "Fill it: x.filled(..)."
     elif isinstance(values, np.ndarray) and type(values) not in _PLAIN:
@@ -61,7 +61,9 @@ def _of_list(argument: str, values: Any, depth: int) -> npt.NDArray[Any]:
     if depth >= _MOST_DIMENSIONS:
         raise RopeError(argument, type(values).__name__, f"nests deeper than {_MOST_DIMENSIONS} lists", rule="R-12.5")
     kinds = set(map(type, values))
-    if kinds <= _NUMBERS or all(issubclass(kind, (int, float, complex, np.number)) and kind is not bool for kind in kinds):
+    if kinds <= _NUMBERS or all(
+        issubclass(kind, (int, float, complex, np.number)) and kind is not bool for kind in kinds
+    ):
         return _of_numbers(argument, values, kinds)
     if kinds == {bool}:
         return np.array(values)
@@ -82,7 +84,7 @@ def _of_range(argument: str, values: range) -> npt.NDArray[Any]:
     """Return the array of a range, which can be longer than any memory."""
     try:
         if len(values) <= MOST_OF_A_RANGE:
-            return np.arange(values.start, values.stop, values.step, np.int64)
+            return np.arange(values.start, values.stop, values.step, dtype=np.int64)
     except OverflowError:
         pass
     raise RopeError(argument, values, f"has more than {MOST_OF_A_RANGE} numbers, or beyond 64 bits", rule="R-12.5")
@@ -102,6 +104,7 @@ def _of_numbers(argument: str, values: Any, kinds: set[type]) -> npt.NDArray[Any
 
 def _of_library(argument: str, values: Any) -> npt.NDArray[Any]:
     """Return another library's array on the host."""
+    plain = values
     try:
         plain = values.detach() if has(values, "detach") else values  # a gradient is no part of a value
         return _read(plain)
@@ -130,7 +133,7 @@ def _read(values: Any) -> npt.NDArray[Any]:
 
 def own_array(argument: str, values: Any) -> tuple[Any, Any]:
     """Return another library's array as it is, traced or on a device, and what else is given as NumPy's; the namespace first."""
-    if not isinstance(values, (np.ndarray, np.generic, list, tuple, range, int, float)):
+    if not isinstance(values, (np.ndarray, np.generic, list, tuple, range, int, float)) and has(values, "dtype"):
         from array_api_compat import array_namespace, is_array_api_obj
 
         if is_array_api_obj(values):
@@ -149,7 +152,7 @@ def kind_name(xp: Any, array: Any) -> str:
 
 def like(given: Any) -> Callable[[npt.NDArray[Any]], Any]:
     """Return the function that takes a NumPy array to the library and device of what was given; lists and numbers give NumPy's."""
-    if isinstance(given, (np.ndarray, np.generic, list, tuple, range, int, float)):
+    if isinstance(given, (np.ndarray, np.generic, list, tuple, range, int, float)) or not has(given, "dtype"):
         return lambda array: array
     from array_api_compat import array_namespace, device, is_array_api_obj
 

@@ -161,7 +161,9 @@ def _rows_of(plan: RotaryPlan, rows: Rows) -> IntArray:
         or not np.array_equal(rows.frequencies[turns], plan.frequencies[at[turns]])
         or rows.frequencies[~turns].any()
     ):
-        raise RopeError("rows", f"{len(rows.lanes)} rows", "are not those of the plan", "Give config.rows(..).", "R-8.1")
+        raise RopeError(
+            "rows", f"{len(rows.lanes)} rows", "are not those of the plan", "Give config.rows(..).", "R-8.1"
+        )
     return at
 
 

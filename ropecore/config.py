@@ -40,7 +40,11 @@ AXIS_FREQUENCIES = ("shared", "per_axis")
 
 def _order(argument: str, value: Any) -> str | tuple[int, ...]:
     """Return the name of an order, or the axis of each pair."""
-    return choice(argument, value, ORDERS) if isinstance(value, str) else ListOf(Whole(), "axes", numbered=False)(argument, value)
+    return (
+        choice(argument, value, ORDERS)
+        if isinstance(value, str)
+        else ListOf(Whole(), "axes", numbered=False)(argument, value)
+    )
 
 
 def _inv_freq(argument: str, value: Any) -> tuple[float, ...] | tuple[tuple[float, ...], ...]:

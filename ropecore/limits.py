@@ -77,7 +77,9 @@ def open_file(argument: str, path: str | PathLike[str]) -> BinaryIO:
     """Open a file to be read; a pipe or a device, which may never end, is refused before it is opened.  May raise OSError."""
     file = checked_path(argument, path)
     if not stat.S_ISREG(os.stat(file).st_mode) and not file.is_dir():  # a folder cannot be opened
-        raise RopeError(argument, str(file), "is no file: a pipe or a device may never end", "Write it to a file first.")
+        raise RopeError(
+            argument, str(file), "is no file: a pipe or a device may never end", "Write it to a file first."
+        )
     return open(file, "rb")
 
 

@@ -1,6 +1,5 @@
 """Linear attention with RoPE (R-9.9): one function for the reference and, through their own `apply`, for every adapter."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -107,7 +106,8 @@ def _checked(q: Any, k: Any, v: Any, causal: bool) -> tuple[Any, list[Array]]:
             raise RopeError(name, x, "is of another library than q", rule="R-9.9")
         if kind_name(xp, x) != "real":
             raise RopeError(name, str(x.dtype), "its dtype must be a real float", "Convert it first.", "R-12.4")
-    _check(*(tuple(x.shape) for x in arrays), causal)
+    shapes = [tuple(x.shape) for x in arrays]
+    _check(shapes[0], shapes[1], shapes[2], causal)
     if spaces[0] is np:
         from array_api_compat import numpy as spaced
 

@@ -54,7 +54,9 @@ class RotaryPlan:
     out_lanes: IntArray | None = None  # None: the lanes read.  A plan's own is never None
     attention_factor: Positive = 1.0
     axes: AxisNames = ("position",)
-    axis_kinds: Annotated[tuple[str, ...], ListOf(OneOf(KINDS), "kinds", numbered=False)] | None = None  # None: all integer
+    axis_kinds: Annotated[tuple[str, ...], ListOf(OneOf(KINDS), "kinds", numbered=False)] | None = (
+        None  # None: all integer
+    )
     log_magnitude: FloatArray | None = None
     centre: Number = 0.0
 
@@ -259,7 +261,7 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _array(argument: str, values: object, dtype: type, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
     """Return values as an array of this shape (None: any length), or refuse them (R-12.7)."""
     array = host_array(argument, values)
-    nothing = np.zeros([size or 0 for size in shape], dtype)
+    nothing: npt.NDArray[Any] = np.zeros([size or 0 for size in shape], dtype)
     if not array.size and not nothing.size:  # an empty list has one dimension, and is float
         array = nothing
     if array.dtype.kind not in "iu" and (dtype is np.int64 or not is_float(array.dtype)):

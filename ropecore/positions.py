@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import numpy as np
 
 from ropecore.arguments import AxisCount, Count, Natural, checked
-from ropecore.arrays import LARGEST_POSITION as LARGEST_POSITION
-from ropecore.arrays import host_array as host_array
+from ropecore.arrays import LARGEST_POSITION as LARGEST_POSITION  # noqa: PLC0414
+from ropecore.arrays import host_array as host_array  # noqa: PLC0414
 from ropecore.arrays import integers as integer_positions
 from ropecore.arrays import kind_name, like, own_array
 from ropecore.errors import RopeError

@@ -86,7 +86,9 @@ def check_x(plan: RotaryPlan, x: npt.NDArray[Any], leading: tuple[int, ...]) -> 
     extra = len(own) - len(leading)
     if extra < 0 or any(size not in (1, wanted) for size, wanted in zip(leading, own[extra:], strict=True)):
         cure = "Give one position a token, in the dimensions before the last; or insert dimensions of 1."
-        raise RopeError("positions", leading, f"their shape does not broadcast against that of x, {own}", cure, "R-12.5")
+        raise RopeError(
+            "positions", leading, f"their shape does not broadcast against that of x, {own}", cure, "R-12.5"
+        )
 
 
 def check_table(argument: str, table: Any, n_pairs: int) -> None:

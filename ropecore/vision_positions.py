@@ -13,7 +13,7 @@ import numpy as np
 
 from ropecore.arguments import Count, Flag, InRange, ListOf, Natural, NotNegative, OneOf, Whole, checked
 from ropecore.arrays import LARGEST_POSITION, integers, like
-from ropecore.errors import RopeError
+from ropecore.errors import RopeError, has
 from ropecore.lanes import IntArray
 from ropecore.positions import mask_of
 
@@ -154,8 +154,10 @@ def ernie4_5_vl_positions(
 def _merges(argument: str, value: Any) -> int | tuple[int, ...]:
     """Return patches a side of a token: one number, or one a grid."""
     one = Whole(at_least=1)
-    several = isinstance(value, (list, tuple)) or getattr(value, "ndim", 0)
-    merges: int | tuple[int, ...] = ListOf(one, "integers", numbered=False)(argument, value) if several else one(argument, value)
+    several = isinstance(value, (list, tuple)) or (has(value, "ndim") and value.ndim)
+    merges: int | tuple[int, ...] = (
+        ListOf(one, "integers", numbered=False)(argument, value) if several else one(argument, value)
+    )
     return merges
 
 
@@ -185,9 +187,7 @@ def _tower_ids(grid: Sequence[int], merge: int) -> IntArray:
     return np.stack([np.repeat(np.arange(t), h * w), np.tile(rows, t), np.tile(columns, t)])
 
 
-def _positions(
-    types: Any, images: list[_Grid], videos: list[_Grid], mask: Any, next_position: str
-) -> VisionPositions:
+def _positions(types: Any, images: list[_Grid], videos: list[_Grid], mask: Any, next_position: str) -> VisionPositions:
     """Return the positions of tokens whose grids are known; the rows of a batch take grids in turn."""
     kinds = integers("types", types)
     if kinds.ndim not in (1, 2) or not np.isin(kinds, (TEXT, IMAGE, VIDEO)).all():

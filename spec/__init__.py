@@ -47,7 +47,9 @@ def vector(case_id: str) -> Case:
     path = _file_of().get(case_id)
     if path is None:
         close = difflib.get_close_matches(case_id, _file_of(), n=3) if len(case_id) <= SHOWN else []
-        raise KeyError(f"no vector {_shown(case_id)}" + (f"; did you mean {', '.join(map(repr, close))}?" if close else ""))
+        raise KeyError(
+            f"no vector {_shown(case_id)}" + (f"; did you mean {', '.join(map(repr, close))}?" if close else "")
+        )
     return next(case for case in _document(path)["cases"] if case["id"] == case_id)
 
 
@@ -143,7 +145,9 @@ def _document(path: str) -> dict[str, Any]:
     """Return a parsed vector file."""
     parsed = _parsed(path, LARGEST_FILE)
     notes = parsed.get("notes")
-    flags = isinstance(notes, dict) and all(flag[:1] == "M" and flag[1:].isdecimal() and len(flag) < 8 for flag in notes)
+    flags = isinstance(notes, dict) and all(
+        flag[:1] == "M" and flag[1:].isdecimal() and len(flag) < 8 for flag in notes
+    )
     whole = isinstance(parsed.get("topic"), str) and flags
     cases = _list(parsed.get("cases"))
     if not whole or not all(isinstance(case, dict) and isinstance(case.get("id"), str) for case in cases):

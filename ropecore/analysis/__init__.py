@@ -63,9 +63,7 @@ def bands(config: Config, seq_len: Count | None = None) -> list[str]:
 
 @checked
 @np.errstate(over="ignore", invalid="ignore")
-def score_mean(
-    plan: Plan, distances: Any, mean_q: Any, mean_k: Any, cross_covariance: Any = None
-) -> FloatArray:
+def score_mean(plan: Plan, distances: Any, mean_q: Any, mean_k: Any, cross_covariance: Any = None) -> FloatArray:
     """Return the expected score of a query with a key at each distance, (.., n), n = i - j: no softmax scale.
 
     E[(R_i q).(R_j k)] = A^2 (c + sum_j M_j(n) (a_j cos(n F_j) + b_j sin(n F_j))), with for lanes (r0, r1) of pair j

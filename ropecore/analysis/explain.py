@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ropecore.arguments import Count, checked
 from ropecore.analysis import LARGEST_STEP, TABLES, bands, decay_bound, resolution, stretches
+from ropecore.arguments import Count, checked
 from ropecore.attention import attention_rules
 from ropecore.config import Config, RopeConfig
 from ropecore.errors import RopeError

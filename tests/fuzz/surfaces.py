@@ -22,9 +22,33 @@ DE_INTERLEAVING = CONFIG.replace(pairing="interleaved", out_pairing="half_split"
 just, one_of = st.just, st.sampled_from
 floats, integers, flags = st.floats(0.1, 1e6), st.integers(1, 64), st.booleans()
 factors, lengths = st.floats(1, 100), st.integers(1, 1 << 20)
-plans = one_of([PLAN, CONFIG.plan(), AXES.plan(), REAL, XPOS.plan(), DE_INTERLEAVING.plan(), ropecore.RotaryPlan(4, [], [])])
-configs = one_of([CONFIG, AXES, XPOS, CONFIG.replace(scaling=ropecore.YaRN(8.0, 512)), CONFIG.replace(scaling=ropecore.DynamicNTK(2.0, 16))])
-positions = one_of([5, 0, [0, 1, 2], [], [[0, 1], [2, 3]], [2**31 - 1], [-1], [[1, 2, 3]] * 3, [1, 2, 3], np.arange(3), np.zeros((3, 2), np.int32)])
+plans = one_of(
+    [PLAN, CONFIG.plan(), AXES.plan(), REAL, XPOS.plan(), DE_INTERLEAVING.plan(), ropecore.RotaryPlan(4, [], [])]
+)
+configs = one_of(
+    [
+        CONFIG,
+        AXES,
+        XPOS,
+        CONFIG.replace(scaling=ropecore.YaRN(8.0, 512)),
+        CONFIG.replace(scaling=ropecore.DynamicNTK(2.0, 16)),
+    ]
+)
+positions = one_of(
+    [
+        5,
+        0,
+        [0, 1, 2],
+        [],
+        [[0, 1], [2, 3]],
+        [2**31 - 1],
+        [-1],
+        [[1, 2, 3]] * 3,
+        [1, 2, 3],
+        np.arange(3),
+        np.zeros((3, 2), np.int32),
+    ]
+)
 x = one_of([np.ones((3, 8)), np.ones((2, 3, 8), np.float32), np.ones(8), [[1.0] * 8] * 3, np.ones((3, 4), np.float16)])
 tables = one_of([np.ones((3, 3)), np.ones(3), np.ones((3, 4), np.float32), np.ones((3, 8)), np.ones((3, 0))])
 pairings = one_of(["half_split", "interleaved"])
@@ -65,7 +89,15 @@ RULES: dict[str, dict[str, Any]] = {
     "XPos": {"scale_base": floats, "gamma": floats, "centre": floats},
     "Damped": {"rate": floats, "centre": floats},
 }  # fmt: skip
-rules = one_of([ropecore.Linear(2.0), ropecore.NTK(2.0), ropecore.YaRN(4.0, 64), ropecore.XPos(), ropecore.Llama3(8.0, 1.0, 4.0, 64)])
+rules = one_of(
+    [
+        ropecore.Linear(2.0),
+        ropecore.NTK(2.0),
+        ropecore.YaRN(4.0, 64),
+        ropecore.XPos(),
+        ropecore.Llama3(8.0, 1.0, 4.0, 64),
+    ]
+)
 CONFIGURATION = {
     "head_dim": one_of([2, 8, 9, 64]), "pairing": pairings, "base": st.floats(1e-3, 1e9), "rotary_dim": optional(one_of([2, 4, 6])),
     "scaling": optional(rules), "frequency_dim": optional(integers), "lane_offset": st.integers(0, 4), "out_pairing": optional(pairings),
@@ -79,9 +111,20 @@ ROWS = {
     "out_lanes": optional(one_of([[[0, 1]], [[1, 0]]])), "attention_factor": floats, "axes": st.lists(names, max_size=2),
     "axis_kinds": optional(st.lists(one_of(["integer", "real"]), max_size=2)), "log_magnitude": optional(st.lists(floats, max_size=2)), "centre": floats,
 }  # fmt: skip
-VISION = {"types": ids, "image_grids": grids, "video_grids": grids, "merge": one_of([1, 2]), "mask": optional(ids), "next_position": one_of(["longest_side", "largest_id"])}
+VISION = {
+    "types": ids,
+    "image_grids": grids,
+    "video_grids": grids,
+    "merge": one_of([1, 2]),
+    "mask": optional(ids),
+    "next_position": one_of(["longest_side", "largest_id"]),
+}
 HEADS = {"n_heads": optional(integers), "kind": one_of(weights.KINDS), "axis": one_of([0, -1])}
-NAMED_CASES = {"topic": optional(one_of(["rotate", "axes"])), "ids": optional(one_of(["rotate/*", ["axes/*"]])), "flags": optional(one_of(["M3"]))}
+NAMED_CASES = {
+    "topic": optional(one_of(["rotate", "axes"])),
+    "ids": optional(one_of(["rotate/*", ["axes/*"]])),
+    "flags": optional(one_of(["M3"])),
+}
 CAPABILITIES = {
     "name": names, "version": names, "dtypes": one_of([["float32"], ("float64", "float32")]), "angle": just("exact"), "table": just("input"),
     "features": optional(st.lists(one_of(target.FEATURES), unique=True)), "reads_config": flags, "own_frequencies": flags,
@@ -108,18 +151,18 @@ def whole_plan(**rows: Any) -> Any:
 
 SURFACES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "RopeConfig": (plan_of, CONFIGURATION),
-    "RopeConfig.from_dict": (lambda given: ropecore.RopeConfig.from_dict(given), {"given": st.fixed_dictionaries({}, optional=CONFIGURATION)}),
-    "RopeConfig.replace": (lambda **changes: CONFIG.replace(**changes), CONFIGURATION),
+    "RopeConfig.from_dict": (ropecore.RopeConfig.from_dict, {"given": st.fixed_dictionaries({}, optional=CONFIGURATION)}),
+    "RopeConfig.replace": (CONFIG.replace, CONFIGURATION),
     "RopeConfig.plan": (CONFIG.plan, {"seq_len": optional(lengths)}),
     "RopeConfig.rows": (CONFIG.rows, {"seq_len": optional(lengths)}),
     "RotaryPlan": (whole_plan, ROWS),
-    "RotaryPlan.from_dict": (lambda given: ropecore.RotaryPlan.from_dict(given), {"given": just(PLAN.to_dict())}),
-    "RotaryPlan.from_json": (lambda text: ropecore.RotaryPlan.from_json(text), {"text": just(PLAN.to_json())}),
-    "RotaryPlan.replace": (lambda **changes: PLAN.replace(**changes), ROWS),
+    "RotaryPlan.from_dict": (ropecore.RotaryPlan.from_dict, {"given": just(PLAN.to_dict())}),
+    "RotaryPlan.from_json": (ropecore.RotaryPlan.from_json, {"text": just(PLAN.to_json())}),
+    "RotaryPlan.replace": (PLAN.replace, ROWS),
     "RotaryPlan.with_frequencies": (PLAN.with_frequencies, {"frequencies": st.lists(floats, min_size=3, max_size=3)}),
     "RotaryPlan.with_pairing": (PLAN.with_pairing, {"pairing": pairings}),
     **{name: (ruled(name), arguments) for name, arguments in RULES.items()},
-    "rule_from_dict": (lambda given: rule_from_dict(given), {"given": just({"rule": "linear", "factor": 2.0})}),
+    "rule_from_dict": (rule_from_dict, {"given": just({"rule": "linear", "factor": 2.0})}),
     "cos_sin": (ropecore.cos_sin, {"plan": plans, "positions": positions, "role": one_of(["q", "k"])}),
     "rotate": (ropecore.rotate, {"plan": plans, "x": x, "cos": tables, "sin": tables, "inverse": flags, "transpose": flags, "out": just(None)}),
     "angles": (ropecore.angles, {"plan": plans, "positions": positions}),
@@ -203,7 +246,7 @@ SURFACES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Capabilities": (lambda **declared: target.Capabilities.read(declared).to_dict(), CAPABILITIES),
     "Capabilities.read": (target.Capabilities.read, {"declared": just({})}),
     "Program": (
-        lambda command, timeout: program.Program(command, timeout),  # never one that is there
+        program.Program,  # never one that is there
         {"command": one_of(["no-such-program-anywhere 'a'", "no-such-program-anywhere '", "", ["no-such-program-anywhere"]]), "timeout": floats},
     ),
     "spec.vector": (spec.vector, {"case_id": one_of(["rotate/half_split/d8/pos257"])}),

@@ -21,7 +21,10 @@ def calls(draw: st.DrawFn, arguments: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("surface", SURFACES)
 def test_nothing_but_refusals_comes_out(surface: str, attempt: Callable[..., Any]) -> None:
     function, arguments = SURFACES[surface]
-    missing = {"spec.vector": KeyError, "spec.read": FileNotFoundError}  # the loader stands on the standard library alone
+    missing = {
+        "spec.vector": KeyError,
+        "spec.read": FileNotFoundError,
+    }  # the loader stands on the standard library alone
     others = [missing[surface]] if surface in missing else []
 
     @settings(settings.get_profile("fuzz"))

@@ -46,7 +46,12 @@ STARTED = {
 }  # fmt: skip
 ANSWER = {"id": 1, "y": {"shape": [1, 2], "data": [0.5, "NaN"]}}
 INDEX = {"metadata": {}, "weight_map": {"layers.0.q_proj.weight": "model-1.safetensors"}}
-MANIFEST = {"schema": "ropecore-manifest/1", "cases": 1, "files": [{"path": "vectors/a.json", "sha256": "0", "cases": 1}], "twins": []}
+MANIFEST = {
+    "schema": "ropecore-manifest/1",
+    "cases": 1,
+    "files": [{"path": "vectors/a.json", "sha256": "0", "cases": 1}],
+    "twins": [],
+}
 VECTORS = {"topic": "a", "notes": {"M1": {}}, "cases": [{"id": "a/b"}]}
 
 
@@ -120,7 +125,9 @@ def shards(folder: Path, content: bytes) -> Any:
 
 def converted(folder: Path, content: bytes) -> Any:
     (folder / "m.safetensors").write_bytes(content)
-    return convert_checkpoint(folder / "m.safetensors", folder / "n.safetensors", PLAN, BESIDE, n_heads=2, n_kv_heads=1, dry_run=True)
+    return convert_checkpoint(
+        folder / "m.safetensors", folder / "n.safetensors", PLAN, BESIDE, n_heads=2, n_kv_heads=1, dry_run=True
+    )
 
 
 def of_file(read: Callable[[Path], Any]) -> Callable[[Path, bytes], Any]:
@@ -166,7 +173,23 @@ def test_files_are_read_or_refused(name: str, attempt: Callable[..., Any], tmp_p
     tried()
 
 
-NUMBERS = ["1", "8", "64", "0", "-1", "1e308", "nan", "inf", "9" * 5000, "x", "", "half_split", "interleaved", "1.5", "\udcff"]
+NUMBERS = [
+    "1",
+    "8",
+    "64",
+    "0",
+    "-1",
+    "1e308",
+    "nan",
+    "inf",
+    "9" * 5000,
+    "x",
+    "",
+    "half_split",
+    "interleaved",
+    "1.5",
+    "\udcff",
+]
 OPTIONS = {
     "explain": ["--head-dim", "--base", "--pairing", "--rotary-dim", "--scaling", "--context", "--axes", "--sections", "--lane-offset", "--direction", "--seq-len"],
     "convert": ["--to", "--head-dim", "--n-heads", "--n-kv-heads", "--config", "--output", "--pattern", "--fused"],
