@@ -12,7 +12,7 @@ import functools
 import inspect
 import os
 import types
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -257,14 +257,12 @@ def check_fields(record: Any, called: str = "{}") -> None:
 
     called: what refusals call a field.
     """
-    for each, kind in _kinds_of_fields(type(record)):
+    for each, kind in _kinds_of_fields(record.__class__):
         object.__setattr__(record, each, kind(called.format(each), getattr(record, each)))
 
 
 @functools.cache
 def _kinds_of_fields(record: Any) -> tuple[tuple[str, Check], ...]:
-    annotations: Iterable[tuple[str, Any]] = (
-        (k, v) for base in reversed(record.__mro__) for k, v in vars(base).get("__annotations__", {}).items()
-    )
-    kinds = {each: kind_of(annotation) for each, annotation in annotations}
-    return tuple((each, kind) for each, kind in kinds.items() if kind is not None)
+    classes = reversed(record.__mro__)
+    found = {each: kind_of(a) for cls in classes for each, a in vars(cls).get("__annotations__", {}).items()}
+    return tuple((each, kind) for each, kind in found.items() if kind is not None)

@@ -61,7 +61,7 @@ def host_array(argument: str, values: Any) -> npt.NDArray[Any]:
 
 def _refuse_what_says_more(argument: str, values: Any) -> None:
     """Refuse subclasses of NumPy's array, and objects with a unit: their numbers alone are not what they say."""
-    more = ""
+    more, cure = "", ""
     if isinstance(values, np.ma.MaskedArray):
         more, cure = "has a mask, which would be lost", "Fill it: x.filled(..)."
     elif isinstance(values, np.ndarray) and type(values) not in _PLAIN:
@@ -120,6 +120,7 @@ def _of_numbers(argument: str, values: Any, kinds: set[type]) -> npt.NDArray[Any
 
 def _of_library(argument: str, values: Any) -> npt.NDArray[Any]:
     """Return another library's array on the host."""
+    plain = values
     try:
         plain = values.detach() if has(values, "detach") else values  # a gradient is no part of a value
         return _read(plain)
@@ -147,7 +148,7 @@ def _read(values: Any) -> npt.NDArray[Any]:
 
 def own_array(argument: str, values: Any) -> tuple[Any, Any]:
     """Return another library's array as it is, traced or on a device, and what else is given as NumPy's; the namespace first."""
-    if not isinstance(values, (np.ndarray, np.generic, list, tuple, range, int, float)):
+    if not isinstance(values, (np.ndarray, np.generic, list, tuple, range, int, float)) and has(values, "dtype"):
         compat = array_api()
         if compat.is_array_api_obj(values):
             return array_namespace(values), values
@@ -165,7 +166,7 @@ def kind_name(xp: Any, array: Any) -> str:
 
 def like(given: Any) -> Callable[[npt.NDArray[Any]], Any]:
     """Return the function that takes a NumPy array to the library and device of what was given; lists and numbers give NumPy's."""
-    if isinstance(given, (np.ndarray, np.generic, list, tuple, range, int, float)):
+    if isinstance(given, (np.ndarray, np.generic, list, tuple, range, int, float)) or not has(given, "dtype"):
         return lambda array: array
     compat = array_api()
     if not compat.is_array_api_obj(given):

@@ -5,7 +5,7 @@ import math
 import reprlib
 from collections.abc import Collection
 from decimal import Decimal
-from numbers import Rational, Real
+from numbers import Integral, Real
 from typing import Any
 
 LONGEST_VALUE = 80  # characters of a value in a refusal
@@ -115,9 +115,9 @@ def integer(
     """Return value as an integer within its range, or refuse it."""
     if type(value) is not int:
         value = _scalar(argument, value, "an integer", cure, rule)
-        if not isinstance(value, Rational) or not has(value, "__index__"):
+        if not isinstance(value, Integral):
             raise RopeError(argument, value, "must be an integer", cure, rule)
-    result = int(value)
+    result: int = value.__index__()
     if not at_least <= result <= at_most:
         raise RopeError(argument, value, f"must be from {at_least} to {at_most}", cure, rule)
     return result

@@ -63,7 +63,7 @@ def rotate_complex(plan: Plan, x: Floats, positions: Any) -> FloatArray:
     with np.errstate(invalid="ignore", over="ignore"):
         z = (y[..., plan.lanes[:, 0]] + 1j * y[..., plan.lanes[:, 1]]) * (cos + 1j * sin)
     y[..., plan.out[:, 0]], y[..., plan.out[:, 1]] = z.real, z.imag
-    return y
+    return np.asarray(y)
 
 
 @checked

@@ -13,7 +13,7 @@ import numpy as np
 
 from ropecore.arguments import Count, Flag, InRange, ListOf, Natural, NotNegative, OneOf, Whole, checked
 from ropecore.arrays import LARGEST_POSITION, integers, like
-from ropecore.errors import RopeError
+from ropecore.errors import RopeError, has
 from ropecore.lanes import IntArray
 from ropecore.positions import mask_of
 
@@ -154,7 +154,7 @@ def ernie4_5_vl_positions(
 def _merges(argument: str, value: Any) -> int | tuple[int, ...]:
     """Return patches a side of a token: one number, or one a grid."""
     one = Whole(at_least=1)
-    several = isinstance(value, (list, tuple)) or bool(getattr(value, "ndim", 0))
+    several = isinstance(value, (list, tuple)) or (has(value, "ndim") and bool(value.ndim))
     merges: int | tuple[int, ...] = (
         ListOf(one, "integers", numbered=False)(argument, value) if several else one(argument, value)
     )

@@ -105,8 +105,10 @@ class FirstTokenForAll(Right):
 
     def positions(self, positions: Any, offset: Any, length: int) -> Any:
         places = super().positions(positions, offset, length)
-        return [np.broadcast_to(row[..., :1], row.shape) for row in places] if isinstance(places, list) else (
-            np.broadcast_to(places[..., :1], np.shape(places))
+        return (
+            [np.broadcast_to(row[..., :1], row.shape) for row in places]
+            if isinstance(places, list)
+            else (np.broadcast_to(places[..., :1], np.shape(places)))
         )
 
 

@@ -131,9 +131,7 @@ def _row(result: Caught, full: bool) -> tuple[str, ...]:
 
 
 @checked
-def run_mutants(
-    flags: Names | None = None, full: Flag = False, progress: Function | None = None
-) -> MutantReport:
+def run_mutants(flags: Names | None = None, full: Flag = False, progress: Function | None = None) -> MutantReport:
     """Run the suite against the mutants of these flags, all unless given; each stops at the first
     catch unless `full`, which also tells the bugs that the diagnosis names.
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 
-from ropecore.arguments import HeadCount, ListOf, OneOf, Whole, check_fields, checked, name
+from ropecore.arguments import HeadCount, ListOf, OneOf, Whole, check_fields, checked
+from ropecore.arguments import name as any_name
 from ropecore.arrays import array_api, array_namespace, own_array
 from ropecore.errors import RopeError, choice, has
 from ropecore.lanes import IntArray
@@ -42,7 +43,7 @@ LATENT = (
 
 def _pattern(argument: str, value: Any) -> tuple[str, str]:
     """Return a pair of a role and a glob."""
-    role, glob = ListOf(name, "a role and a glob", 2, 2, numbered=False)(argument, value)
+    role, glob = ListOf(any_name, "a role and a glob", 2, 2, numbered=False)(argument, value)
     return choice(argument, role, ROLES), glob
 
 

@@ -40,17 +40,18 @@ def attempt() -> Callable[..., Any]:
             return call()
         except (*REFUSALS, *others) as refusal:
             REFUSED[surface] += 1
-            text = str(refusal)
-            assert len(text) <= 2500
-            assert text.encode("utf-8")
-            if isinstance(refusal, RopeError):
-                assert refusal.argument
-                assert refusal.reason
+            _check_words(refusal)
             return None
         finally:
             SLOWEST[surface] = max(SLOWEST.get(surface, 0.0), time.perf_counter() - start)
 
     return made
+
+
+def _check_words(refusal: BaseException) -> None:
+    assert len(str(refusal)) <= 2500
+    assert str(refusal).encode("utf-8")
+    assert not isinstance(refusal, RopeError) or (refusal.argument and refusal.reason)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -151,18 +151,18 @@ def whole_plan(**rows: Any) -> Any:
 
 SURFACES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "RopeConfig": (plan_of, CONFIGURATION),
-    "RopeConfig.from_dict": (lambda given: ropecore.RopeConfig.from_dict(given), {"given": st.fixed_dictionaries({}, optional=CONFIGURATION)}),
-    "RopeConfig.replace": (lambda **changes: CONFIG.replace(**changes), CONFIGURATION),
+    "RopeConfig.from_dict": (ropecore.RopeConfig.from_dict, {"given": st.fixed_dictionaries({}, optional=CONFIGURATION)}),
+    "RopeConfig.replace": (CONFIG.replace, CONFIGURATION),
     "RopeConfig.plan": (CONFIG.plan, {"seq_len": optional(lengths)}),
     "RopeConfig.rows": (CONFIG.rows, {"seq_len": optional(lengths)}),
     "RotaryPlan": (whole_plan, ROWS),
-    "RotaryPlan.from_dict": (lambda given: ropecore.RotaryPlan.from_dict(given), {"given": just(PLAN.to_dict())}),
-    "RotaryPlan.from_json": (lambda text: ropecore.RotaryPlan.from_json(text), {"text": just(PLAN.to_json())}),
-    "RotaryPlan.replace": (lambda **changes: PLAN.replace(**changes), ROWS),
+    "RotaryPlan.from_dict": (ropecore.RotaryPlan.from_dict, {"given": just(PLAN.to_dict())}),
+    "RotaryPlan.from_json": (ropecore.RotaryPlan.from_json, {"text": just(PLAN.to_json())}),
+    "RotaryPlan.replace": (PLAN.replace, ROWS),
     "RotaryPlan.with_frequencies": (PLAN.with_frequencies, {"frequencies": st.lists(floats, min_size=3, max_size=3)}),
     "RotaryPlan.with_pairing": (PLAN.with_pairing, {"pairing": pairings}),
     **{name: (ruled(name), arguments) for name, arguments in RULES.items()},
-    "rule_from_dict": (lambda given: rule_from_dict(given), {"given": just({"rule": "linear", "factor": 2.0})}),
+    "rule_from_dict": (rule_from_dict, {"given": just({"rule": "linear", "factor": 2.0})}),
     "cos_sin": (ropecore.cos_sin, {"plan": plans, "positions": positions, "role": one_of(["q", "k"])}),
     "rotate": (ropecore.rotate, {"plan": plans, "x": x, "cos": tables, "sin": tables, "inverse": flags, "transpose": flags, "out": just(None)}),
     "angles": (ropecore.angles, {"plan": plans, "positions": positions}),
@@ -246,7 +246,7 @@ SURFACES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Capabilities": (lambda **declared: target.Capabilities.read(declared).to_dict(), CAPABILITIES),
     "Capabilities.read": (target.Capabilities.read, {"declared": just({})}),
     "Program": (
-        lambda command, timeout: program.Program(command, timeout),  # never one that is there
+        program.Program,  # never one that is there
         {"command": one_of(["no-such-program-anywhere 'a'", "no-such-program-anywhere '", "", ["no-such-program-anywhere"]]), "timeout": floats},
     ),
     "spec.vector": (spec.vector, {"case_id": one_of(["rotate/half_split/d8/pos257"])}),
