@@ -3,13 +3,13 @@
 Arrays of every library are taken and given, on their device; in NumPy the lines below are the definition.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
 from ropecore.arguments import Instance, OneOf, checked
-from ropecore.arrays import array_api, own_array
+from ropecore.arrays import array_api, host_array, own_array
 from ropecore.config import Rows
 from ropecore.errors import RopeError
 from ropecore.lanes import IntArray
@@ -116,6 +116,7 @@ def unpack_cache(plan: Plan, cache: Any, layout: Layout, *, rows: AllRows | None
     """Return the cos and sin (.., n_pairs) that a layout holds: `pack_cache` undone.  Rule R-8.1.
 
     rows: as there, for a cache with all pairs; those that stand still are in no row of the plan, and left out.
+    A number that a layout holds twice must be the same in both places, where values can be read.
     """
     n = plan.n_pairs if rows is None else len(rows.lanes)
     pair = layout == "signed" or LAYOUTS[layout].arrays == 2
@@ -128,8 +129,12 @@ def unpack_cache(plan: Plan, cache: Any, layout: Layout, *, rows: AllRows | None
     if pair and (tuple(arrays[0].shape) != tuple(arrays[1].shape) or spaces[0] is not spaces[1]):
         raise RopeError("cache", [tuple(array.shape) for array in arrays], "cos and sin must be alike", rule="R-8.1")
     if layout == "signed":
-        return _taken(spaces[0], arrays[0], plan.lanes[:, 1]), _taken(spaces[0], arrays[1], plan.lanes[:, 1])
+        cos, sin = (_taken(spaces[0], array, plan.lanes[:, 1]) for array in arrays)
+        _check_copies(spaces[0], arrays, _signed(spaces[0], plan, cos, sin), layout)
+        return cos, sin
     cos, sin = LAYOUTS[layout].unpack(spaces[0], arrays if pair else arrays[0], n)
+    again = LAYOUTS[layout].pack(spaces[0], cos, sin)
+    _check_copies(spaces[0], arrays, again if pair else (again,), layout)
     if rows is None:
         return cos, sin
     at = _rows_of(plan, rows)
@@ -146,6 +151,20 @@ def _check_cache(array: Array, layout: str, tail: tuple[int, ...]) -> None:
     if ("complex" in dtype) != (layout == "complex") or not ("complex" in dtype or "float" in dtype):
         wanted = "complex numbers" if layout == "complex" else "real floats"
         raise RopeError("cache", dtype, f"layout {layout} holds {wanted}", rule="R-8.1")
+
+
+def _check_copies(xp: Any, arrays: Sequence[Array], again: Sequence[Array], layout: str) -> None:
+    """Refuse arrays that differ from what their own cos and sin come to: a number that is held twice differs from itself."""
+    for array, packed in zip(arrays, again, strict=True):
+        same = (array == packed) | (xp.isnan(array) & xp.isnan(packed))
+        try:
+            differ = not bool(xp.all(same))
+        except Exception:  # traced: values cannot be read
+            return
+        if differ:
+            at = np.argwhere(~np.asarray(host_array("cache", same)))[0].tolist()
+            why = f"layout {layout} holds this number twice, and the copies differ"
+            raise RopeError("cache", f"element {at}", why, "It is another layout, or of another plan.", "R-8.1")
 
 
 def _rows_of(plan: RotaryPlan, rows: Rows) -> IntArray:

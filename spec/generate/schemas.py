@@ -260,7 +260,7 @@ def case(kind: Schema, keys: Schema) -> Schema:
         "id": ref("id"),
         "kind": kind,
         "rules": several({"type": "string", "pattern": r"^R-[0-9]+\.[0-9]+$"}, minItems=1) | {"uniqueItems": True},
-        "flags": several({"type": "string", "pattern": "^M[1-9][0-9]?$"}) | {"uniqueItems": True},
+        "flags": several({"type": "string", "pattern": "^M[1-9][0-9]{0,2}$"}) | {"uniqueItems": True},
         "comment": TEXT,
         "needs": several(exactly(*FEATURES)) | {"uniqueItems": True},
         "withdrawn": TEXT,
@@ -318,7 +318,7 @@ def vectors() -> Schema:
             "license": exactly("CC0-1.0"),
             "notes": {
                 "type": "object",
-                "propertyNames": {"pattern": "^M[1-9][0-9]?$"},
+                "propertyNames": {"pattern": "^M[1-9][0-9]{0,2}$"},
                 "additionalProperties": ref("note"),
             },
             "cases": several(head | {"allOf": [calls, *branches]}, minItems=1),

@@ -45,6 +45,33 @@ def test_unpacking_gives_back_the_bits(plan: RotaryPlan, layout: str) -> None:
     assert np.array_equal(again[1], sin)
 
 
+TWICE = {"full_concat": 0, "full_repeat": 1, "concat_full": 0, "sin_first_repeat": 0, "matrix": 0, "signed": 1}
+
+
+@pytest.mark.parametrize("layout", TWICE)
+def test_a_number_that_is_held_twice_must_be_the_same_twice(layout: str) -> None:
+    cache = pack_cache(PLAN, *cos_sin(PLAN, [3, 5]), layout)
+    arrays = [a.copy() for a in (cache if isinstance(cache, tuple) else [cache])]
+    arrays[TWICE[layout]][-1].flat[-1] += 1.0  # the last number is a copy, or that of a lane that passes through
+    given = tuple(arrays) if isinstance(cache, tuple) else arrays[0]
+
+    with pytest.raises(RopeError, match=r"cache='element \[1, .*holds this number twice, and the copies differ"):
+        unpack_cache(PLAN, given, layout)
+
+
+def test_a_table_whose_second_half_is_of_another_position_is_refused() -> None:
+    cos, sin = (np.concatenate([a, b], -1) for a, b in zip(cos_sin(PLAN, [3]), cos_sin(PLAN, [4]), strict=True))
+    with pytest.raises(RopeError, match="copies differ"):
+        unpack_cache(PLAN, (cos, sin), "full_concat")
+
+
+def test_nan_is_the_same_as_nan() -> None:
+    cos, sin = cos_sin(PLAN, [3])
+    cos[0, 0] = np.nan
+    again, _ = unpack_cache(PLAN, pack_cache(PLAN, cos, sin, "full_repeat"), "full_repeat")
+    assert np.array_equal(again, cos, equal_nan=True)
+
+
 def test_wrong_caches_are_refused() -> None:
     with pytest.raises(RopeError, match="layout"):
         pack_cache(PLAN, C, S, "neox")
