@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ropecore.errors import RopeError, integer
+from ropecore.limits import read_json
 from ropecore.plan import RotaryPlan
-from ropecore.read import read_json
 
 from .probe import plan_lines
 from .rule import Named, name_rule
@@ -179,7 +179,7 @@ def _config(source: Any) -> Any:
         from pathlib import Path
 
         path = Path(source)
-        raw = read_json(path / "config.json" if path.is_dir() else path)
+        raw = read_json("model", path / "config.json" if path.is_dir() else path)
     if not isinstance(raw, Mapping):
         raise RopeError("model", source, "must be a model, a configuration, a path or a dictionary")
     family = raw.get("model_type")
@@ -222,9 +222,9 @@ def model_classes(config: Any) -> Iterator[Any]:
             isinstance(kind, type)
             and issubclass(kind, transformers.PreTrainedModel)
             and _config_class(kind) is type(config)
+            and "forward" in vars(kind)
         ):
-            if "forward" in vars(kind):
-                yield kind
+            yield kind
 
 
 def _config_class(kind: Any) -> Any:

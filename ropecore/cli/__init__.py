@@ -5,6 +5,7 @@ Exit status: 0 all is well, 1 something failed (a case, a vector file), 2 the ca
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from contextlib import suppress

@@ -109,7 +109,7 @@ class Reader:
     def _is_scaled(self) -> bool:
         """Return whether a rope dictionary that stands for all layers is this layer type's."""
         layers = [own for own in self.part.row.get("layers", {}).values() if own]
-        chosen = self.row.get("scaled_types_key")
+        chosen = self.row.get("scaled_types_key", "")
         types = self.config.get(chosen, "layer types that are scaled") if chosen else None
         if types is not None:
             if not isinstance(types, (list, tuple)):
