@@ -27,7 +27,7 @@ from ropecore.errors import RopeError, choice, has, integer, number
 Check = Callable[[str, Any], Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
-LARGEST_HEAD_DIM = 1 << 16  # a plan of more is slow to make: its frequencies are decimals
+LARGEST_HEAD_DIM = 1 << 15  # a plan of more is slow to make: its frequencies are decimals
 LARGEST_HEADS = 1 << 16
 LARGEST_AXES = 64  # coordinates of a position
 LARGEST_LIST = 1 << 20

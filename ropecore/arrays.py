@@ -91,7 +91,7 @@ def _of_list(argument: str, values: Any, depth: int) -> npt.NDArray[Any]:
     ]
     try:
         return np.stack(rows)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         cure = "Rows must have one length; your library's stack makes one array of several."
         raise RopeError(argument, type(values).__name__, "is no array of numbers", cure, "R-12.5") from error
 

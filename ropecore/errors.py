@@ -8,6 +8,8 @@ from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 LONGEST_VALUE = 80  # characters of a value in a refusal
 LONGEST_WORDS = 1000  # of another exception
 LONGEST_MESSAGE = 2000
@@ -125,7 +127,7 @@ def integer(
 
 def _scalar(argument: str, value: Any, kind: str, cure: str, rule: str) -> Any:
     """Return a number as it is, or that of an array of no dimension; booleans are none, and what has a unit is refused."""
-    if isinstance(value, bool):
+    if isinstance(value, (bool, np.timedelta64)):  # which is a number to NumPy, and has a unit
         raise RopeError(argument, value, f"must be {kind}", cure, rule)
     if isinstance(value, (int, float)):
         return value

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ropecore.arguments import Floats, HeadDim, Positive, checked
-from ropecore.arrays import host_array
 from ropecore.cache import pack_cache
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
 from ropecore.forks import IMPORTS
 from ropecore.plan import FloatArray, Plan, RotaryPlan
-from ropecore.rotation import check_x, cos_sin
+from ropecore.rotation import check_x, cos_sin, split_axes
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -93,9 +92,8 @@ def sinusoidal_encoding(positions: Any, dim: HeadDim, base: Positive = 10_000.0)
 
 
 def _at_one(plan: RotaryPlan, position: Any) -> tuple[FloatArray, FloatArray]:
-    one = position if plan.n_axes > 1 and isinstance(position, (list, tuple)) else host_array("position", position)
-    if np.ndim(one) != (0 if plan.n_axes == 1 else 1):
+    if split_axes(plan, position)[0].ndim:
         raise RopeError(
             "position", position, "must be one position", "Stack the matrices of several yourself.", "R-7.3"
         )
-    return cos_sin(plan, one)
+    return cos_sin(plan, position)

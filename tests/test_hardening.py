@@ -60,7 +60,7 @@ def test_every_value_can_be_shown(value: Any) -> None:
 NO_NUMBERS = [
     np.ones(3), np.array([None]), 1j, np.complex64(1), Decimal("NaN"), Decimal("sNaN"), Decimal("1E+9999"), Fraction(10**400), (i for i in range(2)),
     np.rec.array([(1, 2)], dtype=[("a", int), ("b", int)]), 10**5000, True, np.bool_(True), "2", b"2", None, [2], {2}, Raising(), Closed(), Quantity(2.0), masked(),
-    float("nan"), float("inf"), np.float32("nan"), np.datetime64("2020-01-01"), object(),
+    float("nan"), float("inf"), np.float32("nan"), np.datetime64("2020-01-01"), np.timedelta64(3, "s"), object(),
 ]  # fmt: skip
 
 
@@ -114,7 +114,7 @@ NO_POSITIONS = [
     [2**64], [2**70], 10**400, [-(2**63) - 1], [1, 2**63], np.array([2**63], np.uint64), [2**31], -(2**31), [1, True], [True], 0.5, [0.5], ["1"], "1",
     [1j], [None], [[1], [2, 3]], (i for i in range(3)), {1, 2}, {"a": 1}, range(10**30), masked(), Quantity([1, 2]), [Quantity(1)], Raising(), Closed(),
     [Raising()], within_itself(), np.arange(3).view(Wide), np.array([1, None]), np.rec.array([(1, 2)], dtype=[("a", int), ("b", int)]),
-    np.array(["2020-01-01"], "datetime64[D]"), [Decimal(1)], [Fraction(1)], b"abc", memoryview(b"abc"), object(),
+    np.array(["2020-01-01"], "datetime64[D]"), [Decimal(1)], [Fraction(1)], [0, np.datetime64("2020-01-01")], [np.timedelta64(3, "s")], b"abc", memoryview(b"abc"), object(),
 ]  # fmt: skip
 
 
