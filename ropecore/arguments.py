@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ropecore.arrays import FLOATS, host_array, integers, is_float, reals
-from ropecore.errors import RopeError, choice, has, integer, number
+from ropecore.errors import RopeError, choice, has, integer, known_keys, number
 
 Check = Callable[[str, Any], Any]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -259,6 +259,13 @@ def check_fields(record: Any, called: str = "{}") -> None:
     """
     for each, kind in _kinds_of_fields(record.__class__):
         object.__setattr__(record, each, kind(called.format(each), getattr(record, each)))
+
+
+def checked_keywords(record: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keywords of a dataclass, some of them, as its fields would have them; those it has not are refused."""
+    kinds = dict(_kinds_of_fields(record))
+    known_keys(record.__name__, given, tuple(kinds))
+    return {each: kinds[each](each, value) for each, value in given.items()}
 
 
 @functools.cache

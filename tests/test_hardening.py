@@ -17,7 +17,7 @@ import pytest
 from hostile import Closed, Quantity, Raising, Wide, masked, within_itself
 
 import ropecore
-from ropecore import RopeConfig, RopeError, RotaryPlan, conformance
+from ropecore import RopeConfig, RopeError, RotaryPlan, analysis, cache, conformance
 from ropecore.cli import main
 from ropecore.conformance import program
 from ropecore.conformance.process import ProgramError
@@ -125,7 +125,7 @@ def test_what_is_no_position_is_refused_by_all_alike(value: Any) -> None:
         lambda: ropecore.cos_sin(PLAN, value), lambda: ropecore.angles(PLAN, value), lambda: ropecore.rotation_matrix(PLAN, value),
         lambda: ropecore.rotate_complex(PLAN, x, value), lambda: ropecore.text_positions(value, 3), lambda: ropecore.packed_positions(value),
         lambda: ropecore.dual_chunk_positions(value, 8, 2), lambda: ropecore.log_n_query_scale(value, 64), lambda: ropecore.qwen2_vl_positions(value),
-        lambda: ropecore.sinusoidal_encoding(value, 8), lambda: ropecore.analysis.decay_bound(PLAN, value),
+        lambda: ropecore.sinusoidal_encoding(value, 8), lambda: analysis.decay_bound(PLAN, value),
     ):  # fmt: skip
         refusal(call)
 
@@ -164,7 +164,7 @@ def test_layouts_and_periods_have_the_pairs_that_stand_still() -> None:
     packed = ropecore.pack_cache(plan, cos, sin, "half", rows=rows)
     assert packed[0].tolist() == [[*row, 1.0, 1.0] for row in cos.tolist()]
     assert packed[1].tolist() == [[*row, 0.0, 0.0] for row in sin.tolist()]
-    for layout in ropecore.cache.LAYOUTS:
+    for layout in cache.LAYOUTS:
         again = ropecore.unpack_cache(plan, ropecore.pack_cache(plan, cos, sin, layout, rows=rows), layout, rows=rows)
         assert np.array_equal(again, (cos, sin))
     refusal(lambda: ropecore.pack_cache(plan, cos, sin, "half", rows=CONFIG.rows()), "rows")

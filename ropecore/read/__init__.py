@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ropecore.arguments import Flag, Name, checked, checked_keywords
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
 from ropecore.forks import IMPORTS
@@ -21,13 +22,14 @@ from ropecore.read.ropes import Ropes
 NAMES = ("config.json", "params.json")  # of a folder, the first that is there
 
 
+@checked
 def read_config(
     source: Any,
-    part: str | None = None,
-    layer_type: str | None = None,
-    strict: bool = True,
+    part: Name | None = None,
+    layer_type: Name | None = None,
+    strict: Flag = True,
     *,
-    family: str | None = None,
+    family: Name | None = None,
     **known: Any,
 ) -> RopeConfig | None:
     """Return the RoPE of a model, as its configuration and the table of families say, with a `report`; None: no rotation.
@@ -45,13 +47,14 @@ def read_config(
     return next(iter(rotating), None)
 
 
-def read_configs(source: Any, strict: bool = True, *, family: str | None = None, **known: Any) -> Ropes:
+@checked
+def read_configs(source: Any, strict: Flag = True, *, family: Name | None = None, **known: Any) -> Ropes:
     """Return every RoPE of a model by name, "part" or "part/layer_type"; None for layers that do not rotate.
 
     Arguments as in `read_config`.
     """
     mapping, name = _load(source)
-    request = Request(name, strict, family, known)
+    request = Request(name, strict, family, checked_keywords(RopeConfig, known))
     if isinstance(mapping, Path):
         with IMPORTS:
             from ropecore.read import gguf

@@ -4,16 +4,24 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from hostile import CONFIG, PLAN
+from hostile import CONFIG, JSON, PLAN
 from hypothesis import strategies as st
 
 import ropecore
-from ropecore import analysis, conformance, spec, weights
+from ropecore import analysis, cache, conformance, spec, weights
 from ropecore.analysis import explain
 from ropecore.conformance import program, target
 from ropecore.conformance.identify import cli as identify_cli
 from ropecore.scaling import rule_from_dict
 
+SCALING = {"rope_type": st.sampled_from(["linear", "dynamic", "yarn", "longrope", "llama3", "default", "x"])} | {
+    key: JSON | st.floats(1, 64)
+    for key in (
+        "factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "attention_factor", "original_max_position_embeddings", "low_freq_factor",
+        "high_freq_factor", "short_factor", "long_factor", "rope_theta", "partial_rotary_factor", "mrope_section", "truncate", "full_attention", "type",
+    )
+}  # fmt: skip
+HOSTILE_JSON = JSON | st.fixed_dictionaries({}, optional=SCALING)
 AXES = ropecore.RopeConfig(head_dim=8, base=100.0, pairing="half_split", sections=(2, 1, 1), axes=("t", "h", "w"))
 REAL = ropecore.RotaryPlan(4, [[0, 1], [2, 3]], [2.0, 0.5], axes=("x",), axis_kinds=("real",))
 XPOS = CONFIG.replace(scaling=ropecore.XPos())
@@ -52,7 +60,7 @@ positions = one_of(
 x = one_of([np.ones((3, 8)), np.ones((2, 3, 8), np.float32), np.ones(8), [[1.0] * 8] * 3, np.ones((3, 4), np.float16)])
 tables = one_of([np.ones((3, 3)), np.ones(3), np.ones((3, 4), np.float32), np.ones((3, 8)), np.ones((3, 0))])
 pairings = one_of(["half_split", "interleaved"])
-layouts = one_of([*ropecore.cache.NAMES])
+layouts = one_of([*cache.NAMES])
 ids = one_of([[0, 1, 1, 0], [[0, 1, 1, 1, 1, 0]], np.array([0, 1, 1, 1, 1, 2]), [0, 0]])
 grids = one_of([[], [[1, 4, 4]], np.array([[1, 2, 4]]), [[2, 4, 4], [1, 2, 2]]])
 vectors8, matrices8 = one_of([np.ones(8), [0.5] * 8, np.zeros((2, 8))]), one_of([np.eye(8), np.zeros((8, 8))])
@@ -129,6 +137,13 @@ CAPABILITIES = {
     "name": names, "version": names, "dtypes": one_of([["float32"], ("float64", "float32")]), "angle": just("exact"), "table": just("input"),
     "features": optional(st.lists(one_of(target.FEATURES), unique=True)), "reads_config": flags, "own_frequencies": flags,
     "not_applicable": st.dictionaries(names, names, max_size=2),
+}  # fmt: skip
+
+
+HUGGING_FACE = {
+    "hidden_size": one_of([64, 128]), "num_attention_heads": one_of([4, 8]), "head_dim": one_of([16]), "rope_theta": floats, "partial_rotary_factor": st.floats(0.1, 1),
+    "max_position_embeddings": lengths, "rope_scaling": optional(HOSTILE_JSON), "rope_parameters": optional(HOSTILE_JSON), "layer_types": HOSTILE_JSON,
+    "text_config": HOSTILE_JSON, "num_hidden_layers": one_of([2]), "sliding_window": optional(lengths), "original_max_position_embeddings": HOSTILE_JSON,
 }  # fmt: skip
 
 
@@ -238,6 +253,15 @@ SURFACES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         ropecore.identify,
         {"fn": just(box), "head_dim": just(2), "n_axes": just(1), "dtype": one_of(["float32", "float64"]), "expected": optional(configs), "seq_len": optional(lengths)},
     ),
+    "read_config": (
+        ropecore.read_config,
+        {
+            "source": st.fixed_dictionaries({"model_type": one_of(["llama", "qwen2", "phi3", "gemma3_text"])}, optional=HUGGING_FACE),
+            "part": optional(one_of(["text", "vision"])), "layer_type": optional(one_of(["full_attention"])), "strict": flags,
+            "family": optional(one_of(["llama", "qwen3"])),
+        },
+    ),
+    "read_configs, known": (lambda **known: ropecore.read_configs({"model_type": "llama"}, **known), CONFIGURATION),
     "identify.load": (identify_cli.load, {"name": one_of(["math:sqrt", "math", "math:pi", "no.such:f"])}),
     "conformance.cases": (conformance.cases, NAMED_CASES),
     "conformance.run": (conformance.run, {"target": just("no_such_target"), **NAMED_CASES, "variants": flags, "progress": just(None)}),

@@ -1,8 +1,10 @@
 """Every format that is read, from right files with bytes changed, and from JSON of every shape: it is read or refused."""
 
+import argparse
 import contextlib
 import io
 import json
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from hostile import CONFIG, JSON, PLAN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ropecore import RopeConfig, RotaryPlan, spec
+from ropecore import RopeConfig, RotaryPlan, read_configs, spec
 from ropecore.cli import main
 from ropecore.cli.convert import config_sizes
 from ropecore.conformance import program
@@ -39,6 +41,25 @@ def safetensors(tensors: dict[str, list[int]]) -> bytes:
     return len(text).to_bytes(8, "little") + text + bytes(at)
 
 
+def gguf(fields: dict[str, Any]) -> bytes:
+    """A GGUF file of texts, integers and floats, without tensors."""
+    data = b"GGUF" + struct.pack("<IQQ", 3, 0, len(fields))
+    for name, value in fields.items():
+        data += struct.pack("<Q", len(name)) + name.encode()
+        if isinstance(value, str):
+            data += struct.pack("<IQ", 8, len(value)) + value.encode()
+        elif isinstance(value, list):
+            data += struct.pack("<IIQ", 9, 4, len(value)) + struct.pack(f"<{len(value)}I", *value)
+        else:
+            data += struct.pack("<II", 4, value) if isinstance(value, int) else struct.pack("<If", 6, value)
+    return data
+
+
+GGUF_KEYS = {
+    "embedding_length": 64, "attention.head_count": 4, "context_length": 64, "rope.freq_base": 1e4, "rope.scaling.type": "yarn", "rope.scaling.factor": 4.0,
+    "rope.scaling.original_context_length": 32, "rope.dimension_count": 16, "rope.dimension_sections": [4, 2, 2, 0],
+}  # fmt: skip
+ASKED = argparse.Namespace(head_dim=None, rotary_dim=None, lane_offset=None, lenient=True, to="interleaved")
 MODEL = safetensors({"layers.0.q_proj.weight": [16, 2], "layers.0.k_proj.weight": [8, 2], "norm.weight": [2]})
 STARTED = {
     "protocol": program.PROTOCOL, "name": "a", "version": "1", "language": "C",
@@ -145,8 +166,8 @@ FORMATS: dict[str, tuple[Callable[[Path, bytes], Any], st.SearchStrategy[bytes]]
     "config JSON": (of_file(lambda file: RopeConfig.from_dict(read_json("source", file))), texts(CONFIG.to_dict())),
     "JSON": (lambda folder, content: parse_json("text", content), texts({"a": [1, {"b": "c"}]})),
     "sizes of a config": (
-        of_file(lambda file: config_sizes(read_json("source", file))),
-        texts({"num_attention_heads": 4, "hidden_size": 64, "rope_scaling": {"partial_rotary_factor": 0.5}, "rotary_pct": 0.5, "text_config": {}}),
+        of_file(lambda file: config_sizes(read_json("source", file), ASKED, converted=False)),
+        texts({"model_type": "llama", "num_attention_heads": 4, "hidden_size": 64, "rope_scaling": {"partial_rotary_factor": 0.5}, "rotary_pct": 0.5, "text_config": {}}),
     ),
     "safetensors": (of_file(read_header), changed(MODEL)),
     "safetensors, converted": (converted, changed(MODEL)),
@@ -157,6 +178,14 @@ FORMATS: dict[str, tuple[Callable[[Path, bytes], Any], st.SearchStrategy[bytes]]
     "capabilities": (lambda folder, content: program.capabilities({**STARTED, "capabilities": program.parse(content)}), texts(STARTED["capabilities"])),
     "manifest": (lambda folder, content: read_spec(content), texts(MANIFEST)),
     "vectors": (lambda folder, content: read_vectors(content), texts(VECTORS)),
+    "GGUF": (
+        lambda folder, content: [(folder / "m.gguf").write_bytes(content), read_configs(folder / "m.gguf", strict=False)],
+        changed(gguf({"general.architecture": "llama"} | {f"llama.{key}": value for key, value in GGUF_KEYS.items()})),
+    ),
+    "model configuration": (
+        lambda folder, content: [(folder / "config.json").write_bytes(content), read_configs(folder, strict=False)],
+        texts({"model_type": "llama", "head_dim": 16, "rope_theta": 1e4, "rope_scaling": {"rope_type": "linear", "factor": 2.0}}),
+    ),
     "expected failures": (of_file(read_expectations), changed(b"# a\nrotate/*  why\n") | st.binary(max_size=40)),
 }  # fmt: skip
 
