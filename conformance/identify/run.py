@@ -15,7 +15,7 @@ from . import feed
 from .hollow import Weightless
 from .model import FAR, NEAR, SHORT, MeasuredRope, Measurement
 from .probe import EXACT, plan_of
-from .tap import MAKES_TABLES, Call, Tap, may_rotate
+from .tap import MAKES_TABLES, Call, Tap, functions
 
 Where: TypeAlias = tuple[str, str]  # the path of the module that rotates, and the tensor's name
 Matrices: TypeAlias = dict[tuple[float, ...], FloatArray]  # by place
@@ -62,12 +62,13 @@ def survey(model: Any, seq_len: int | None) -> Measurement:
 
 def users(model: Any) -> Iterator[str]:
     """Yield the paths of the modules whose own code calls a function that rotates."""
+    rotating = {name for _, name, _ in functions(model)}
     for path, module in model.named_modules():
         for kind in type(module).__mro__:
             if kind.__module__.startswith("torch."):
                 break
             named = {name for value in vars(kind).values() for name in _names(value)}
-            if any(may_rotate(name) for name in named):
+            if named & rotating:
                 yield path
                 break
 

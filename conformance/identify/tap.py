@@ -78,7 +78,7 @@ class Tap:
         """Tap the model's functions, and leave them as they were."""
         undo: list[Callable[[], None]] = []
         try:
-            for owner, name, function in list(_functions(self.model)):
+            for owner, name, function in list(functions(self.model)):
                 self._replace(owner, name, function, undo)
             for path, module in self.model.named_modules():
                 undo.append(module.register_forward_pre_hook(functools.partial(self._enter, path)).remove)
@@ -206,21 +206,21 @@ def _axis_of_coordinates(shape: Sequence[int]) -> int | None:
     return None
 
 
-def _functions(model: Any) -> Iterator[tuple[Any, str, Any]]:
+def functions(model: Any) -> Iterator[tuple[Any, str, Any]]:
     """Yield the functions and methods that may rotate: of the modules of code that the model's classes are from."""
     kinds = {kind for module in model.modules() for kind in type(module).__mro__}
     kinds = {kind for kind in kinds if kind.__module__.partition(".")[0] not in ("torch", "builtins")}
     for code in {id(sys.modules[kind.__module__]): sys.modules[kind.__module__] for kind in kinds}.values():
         for name, value in list(vars(code).items()):
-            if may_rotate(name) and callable(value) and not inspect.isclass(value):
+            if _may_rotate(name) and callable(value) and not inspect.isclass(value):
                 yield code, name, value
     for kind in kinds:
         for name, value in list(vars(kind).items()):
-            if may_rotate(name) and (inspect.isfunction(value) or isinstance(value, staticmethod)):
+            if _may_rotate(name) and (inspect.isfunction(value) or isinstance(value, staticmethod)):
                 yield kind, name, value
 
 
-def may_rotate(name: str) -> bool:
+def _may_rotate(name: str) -> bool:
     return bool(ROTATES.search(name)) and not (HELPS.search(name) and not name.startswith("apply"))
 
 
