@@ -18,17 +18,21 @@ Box: TypeAlias = Callable[[npt.NDArray[Any], npt.NDArray[np.int64]], Any]
 CLOSE = {"float32": 4e-6, "float64": 4e-6, "bfloat16": 0.04}  # of numbers below 4; 16-bit results may round apart
 LOST_IN_FLOAT32 = 16 * 2.0**-24  # k of R-10.8 for frequencies that are made in float32, and its rules
 SAME = 0.95  # of the elements of a 16-bit result: arithmetic in 16 bits changes a third of them
-LISTS: tuple[tuple[tuple[int, int, int], Any], ...] = (  # batch, heads, tokens, and the positions
-    ((1, 2, 3), [0, 1, 2]),
-    ((1, 2, 3), [5, 3, 4]),  # as many, other values
-    ((2, 1, 1), [7]),
-    ((2, 2, 2), [[0, 1], [7, 8]]),
-    ((1, 3, 3), [0, 1, 7]),
-    ((1, 1, 5), [257, 2049, 4097, 8193, 40001]),
-    ((1, 1, 2), [131071, 1048575]),
-    ((1, 1, 2), [(1 << 24) + 1, (1 << 30) + 1]),
-    ((1, 1, 2), [-1, -5]),
+LISTS: tuple[tuple[str, tuple[int, int, int], Any], ...] = (  # batch, heads, tokens, and the positions
+    ("several heads, positions 0, 1, 2", (1, 2, 3), [0, 1, 2]),
+    ("unsorted positions 5, 3, 4", (1, 2, 3), [5, 3, 4]),  # as many, other values
+    ("one token in each of two rows", (2, 1, 1), [7]),
+    ("rows with positions of their own", (2, 3, 2), [[0, 1], [7, 8]]),
+    ("as many heads as tokens", (1, 3, 3), [0, 1, 7]),
+    ("positions from 257 to 40001", (1, 1, 5), [257, 2049, 4097, 8193, 40001]),
+    ("positions 131071 and 1048575", (1, 1, 2), [131071, 1048575]),
+    ("positions above 2^24", (1, 1, 2), [(1 << 24) + 1, (1 << 30) + 1]),
+    ("negative positions", (1, 1, 2), [-1, -5]),
+    ("repeated positions", (1, 4, 5), [3, 3, 8, 1, 3]),
+    ("three rows with the same positions", (3, 2, 4), [2, 9, 4, 30]),
+    ("eleven tokens", (1, 1, 11), list(range(11))),
 )
+NOT_A_NUMBER, SHORT = "one NaN", "bfloat16"
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
     """What one call came to: numbers and their dtype, whether x was changed, or the refusal."""
 
     y: npt.NDArray[np.float64] | None
@@ -52,14 +56,25 @@ class _Answer:
 class Probed:
     """A question and the box's answer."""
 
+    words: str
     x: npt.NDArray[Any]
     positions: npt.NDArray[np.int64]
-    answer: _Answer
+    answer: Answer
 
 
-def ask(fn: Box, head_dim: int, dtype: str) -> list[Probed]:
+def ask(fn: Box, head_dim: int, dtype: str, n_axes: int) -> list[Probed]:
     """Return what a box answers to the questions in which known bugs show, asked in this order."""
-    return [Probed(x, places, _ask(fn, x, places)) for x, places in _questions(head_dim, dtype)]
+    asked = [(words, x, on_axes(places, n_axes)) for words, x, places in _questions(head_dim, dtype)]
+    if n_axes > 1:
+        asked = [(words, x, places) for words, x, places in asked if places.ndim == 2]  # (n_axes, s)
+    return [Probed(words, x, places, answer_of(fn, x, places)) for words, x, places in asked]
+
+
+def on_axes(places: npt.NDArray[np.int64], n_axes: int) -> npt.NDArray[np.int64]:
+    """Return positions with a coordinate an axis, of which no two agree; as they are for one axis."""
+    if n_axes == 1:
+        return places
+    return np.array([np.roll(places, axis, axis=-1) + axis for axis in range(n_axes)])
 
 
 def suspects(
@@ -96,18 +111,18 @@ def _fitting(
     return tuple(Suspect(each.flag, (each.__doc__ or "").strip().rstrip(".")) for each in fitting) or None
 
 
-def _questions(head_dim: int, dtype: str) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
+def _questions(head_dim: int, dtype: str) -> Iterator[tuple[str, npt.NDArray[Any], npt.NDArray[np.int64]]]:
     """Yield inputs in which no two lanes, tokens or heads agree, one with NaN, and one of 16 bits where that can be made."""
-    for shape, places in LISTS:
-        yield _numbers((*shape, head_dim)).astype(dtype), np.array(places)
+    for words, shape, places in LISTS:
+        yield words, _numbers((*shape, head_dim)).astype(dtype), np.array(places)
     spoilt = _numbers((1, 1, 2, head_dim)).astype(dtype)
     spoilt[0, 0, 1, 0] = np.nan
-    yield spoilt, np.array([1, 3])
+    yield NOT_A_NUMBER, spoilt, np.array([1, 3])
     try:
         short = importlib.import_module("ml_dtypes").bfloat16
     except ImportError:
         return
-    yield _numbers((1, 2, 3, head_dim)).astype(short), np.array([5, 100, 300])
+    yield SHORT, _numbers((1, 2, 3, head_dim)).astype(short), np.array([5, 100, 300])
 
 
 def _numbers(shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
@@ -116,14 +131,14 @@ def _numbers(shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
     return ((2 * ((37 * index + 34 * index * index + 19) % 128) - 127) / 32.0).reshape(shape)
 
 
-def _ask(fn: Box, x: npt.NDArray[Any], places: npt.NDArray[np.int64]) -> _Answer:
+def answer_of(fn: Box, x: npt.NDArray[Any], places: npt.NDArray[np.int64]) -> Answer:
     """Return what a call comes to; the box gets a copy."""
     given = x.copy()
     try:
         y = np.asarray(fn(given, places.copy()))
-        return _Answer(y.astype(np.float64), y.dtype.name, given.tobytes() != x.tobytes())
+        return Answer(y.astype(np.float64), y.dtype.name, given.tobytes() != x.tobytes())
     except Exception:
-        return _Answer(None, "", False)
+        return Answer(None, "", False)
 
 
 def _box(target: Any, plan: RotaryPlan, config: Mapping[str, Any] | None, seq_len: int | None) -> Box:
@@ -139,7 +154,7 @@ def _explains(hypothesis: Box, probed: list[Probed], lost: float) -> bool:
     for each in probed:
         if each.answer.y is None:
             continue
-        predicted = _ask(hypothesis, each.x, each.positions)
+        predicted = answer_of(hypothesis, each.x, each.positions)
         if predicted.y is None or (predicted.dtype, predicted.changed) != (each.answer.dtype, each.answer.changed):
             return False
         limit = min(2.0, CLOSE[each.x.dtype.name] + lost * float(np.abs(each.positions).max()))

@@ -23,6 +23,7 @@ from ropecore.exact import PI, sixty_digits
 from ropecore.plan import FloatArray, RotaryPlan
 from ropecore.precision import LARGEST_LOG_MAGNITUDE
 
+from .against import unexpected, unlike
 from .bugs import Suspect, ask, suspects
 from .rule import Named, name_rule
 
@@ -118,12 +119,15 @@ def identify(
     """Return the plan of a black box fn(x, positions) -> y, its precision, the rule that it follows and its likely bugs.
 
     x: NumPy (1, h, s, head_dim) of that dtype ("float32" or "float64").  positions: int64 (s,), or (n_axes, s) for several axes.
+    It is also asked for several rows, and for (b, s) positions; a box may refuse those.
     F is told up to a multiple of 2 pi, and to the box's own precision.  expected, seq_len: what the box should be; known bugs are
-    then tried on it (without: on the plan that was found), and the probes also have batches, NaN and 16-bit inputs.
+    then tried on it (without: on the plan that was found).  Whatever the box answers otherwise than the plan that was found, in
+    unsorted or repeated positions, several rows or heads, NaN and 16-bit inputs, and where that plan is not the expected one,
+    is a problem.
     RopeError if the box fails at position 1, or answers in another shape.
     """
     probe = _Probe(fn, head_dim, n_axes, dtype)
-    answers = [] if n_axes > 1 else ask(fn, head_dim, dtype)  # first, while a box that keeps tables has kept none
+    answers = ask(fn, head_dim, dtype, n_axes)  # first, while a box that keeps tables has kept none
     _check(probe)
     with sixty_digits():
         found = _plan(probe)
@@ -136,7 +140,13 @@ def identify(
     untold += named.untold if named is not None else ()
     single = precision is not None and precision.name == "float32"
     likely = suspects(answers, plan, expected, seq_len, single)
-    return Identification(head_dim, plan, precision, named, likely, tuple(found.problems), tuple(untold))
+    problems = list(found.problems)
+    if plan is not None:
+        unsure = 8 * _resolution(dtype, found.farthest)
+        exact, table = precision is None or precision.name == "exact", "" if precision is None else precision.table
+        problems += unlike(answers, plan, unsure, exact, table)
+        problems += [] if expected is None else unexpected(plan, expected.plan(seq_len), unsure)
+    return Identification(head_dim, plan, precision, named, likely, tuple(problems), tuple(untold))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from unexpected_boxes import AXES, EXPECTED, UNEXPECTED, of
 
 import ropecore
 from ropecore import RopeConfig, RopeError, RotaryPlan, cli, conformance, identify
@@ -35,7 +36,8 @@ def float32(plan: RotaryPlan, places: Callable[[Any], Any] = lambda p: p) -> Cal
 
     def box(x: Any, positions: Any) -> Any:
         angle = places(positions).astype(np.float32)[:, None] * plan.frequencies[:, 0].astype(np.float32)
-        return ropecore.rotate(plan, x, np.cos(angle), np.sin(angle))
+        factor = np.float32(plan.attention_factor)
+        return ropecore.rotate(plan, x, factor * np.cos(angle), factor * np.sin(angle))
 
     return box
 
@@ -340,6 +342,44 @@ def test_a_bug_is_named_in_a_box_of_the_class_float32() -> None:
     assert found.precision is not None
     assert found.precision.name == "float32"
     assert [suspect.flag for suspect in found.suspects] == ["M1"]
+
+
+# ---- what is not the expected configuration
+
+
+@pytest.mark.parametrize("name", UNEXPECTED)
+def test_a_box_that_differs_in_one_respect_is_refused_with_the_right_words(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = types.ModuleType("unexpected")
+    boxes.box, said = UNEXPECTED[name]  # type: ignore[attr-defined]
+    monkeypatch.setitem(__import__("sys").modules, "unexpected", boxes)
+    expected = tmp_path / "rope.json"
+    expected.write_text(json.dumps(EXPECTED.to_dict()))
+
+    assert cli.main(["identify", "unexpected:box", "--head-dim", "16", "--expect", str(expected)]) == 1
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("config", [EXPECTED, AXES, EXPECTED.replace(attention_factor=1.25), STRETCHED, PARTIAL])
+def test_a_right_box_is_not_refused(config: RopeConfig) -> None:
+    for box in (of(config), *([] if config.axes else [float32(config.plan())])):
+        found = identify(box, config.head_dim, n_axes=len(config.axes or "p"), expected=config)
+        assert (found.problems, found.suspects) == ((), ()), found.text()
+
+
+def test_several_axes_are_compared_with_the_expected_and_with_the_plan() -> None:
+    swapped = identify(lambda x, p: of(AXES)(x, p[[0, 2, 1]]), 16, n_axes=3, expected=AXES)
+    assert "frequencies of 8 differ: lanes [4, 12] turn by 0 a position on axis 1" in swapped.problems[0]
+    ordered = identify(lambda x, p: of(AXES)(x, np.sort(p)), 16, n_axes=3)
+    assert any("unsorted positions" in problem for problem in ordered.problems)
+
+
+def test_another_head_dim_or_number_of_axes_is_said() -> None:
+    assert identify(of(EXPECTED), 16, expected=EXPECTED.replace(head_dim=32)).problems == (
+        "head_dim is 16, and 32 is expected",
+    )
+    assert identify(of(EXPECTED), 16, expected=AXES).problems == ("positions have 1 coordinate, and 3 are expected",)
 
 
 # ---- what is no rotation, reports and the command
