@@ -55,7 +55,7 @@ SAYS_INTERLEAVED = ("rope_interleaved", "rope_interleave", "rotary_emb_interleav
 DROPS = "transformers 5.24.0 silently drops"
 
 # columns of a row that a layer type may have of its own
-BY_LAYER = ("pairing", "out_pairing", "head", "partial", "rotary_key", "axes", "sections", "yarn")
+BY_LAYER = ("dropped", "pairing", "out_pairing", "head", "partial", "rotary_key", "axes", "sections", "yarn")
 
 
 class Reader:
@@ -66,6 +66,7 @@ class Reader:
         self.row = {**part.row, **{key: value for key, value in layer_type.overrides.items() if key in BY_LAYER}}
         self.ledger = Ledger()
         self.config = Section(part.config, self.ledger)
+        self.rope_is_own = False  # whether the rope dictionary is the family's, not the file's
         self.rope = self._rope()
 
     def _rope(self) -> Section:
@@ -146,6 +147,7 @@ class Reader:
 
     def _default_rope(self) -> Section:
         rope = self._own_rope() if self.layer_type.overrides.get("rope_type") else self.row.get("rope", {})
+        self.rope_is_own = bool(rope)
         if rope:
             self.ledger.assume("rope_parameters", rope, f"the family's own: {self.row['source']}")
         return Section(rope, Ledger() if rope else self.ledger, "rope_parameters")
@@ -229,9 +231,11 @@ class Reader:
 
     def base(self) -> float | None:
         """Return the base: the rope dictionary's, else the configuration's, else the family's default."""
-        own_key = self.layer_type.overrides.get("theta_key") or self.row.get("theta_key")
-        names = (own_key,) if own_key else NAMES["rope_theta"]
-        inside = self.rope.get("rope_theta", "the base")
+        own_key = self.layer_type.overrides.get("theta_key")
+        names: tuple[str, ...] = (own_key,) if own_key else NAMES["rope_theta"]
+        if "theta_key" in self.row:
+            names = (self.row["theta_key"], *names)
+        inside = self._base_inside(names)
         if "base" in self.layer_type.overrides:  # a base a layer goes before the one of all
             value = self.layer_type.overrides["base"]
             self._ignore_behind_lists(inside)
@@ -241,7 +245,8 @@ class Reader:
             value = inside
         else:
             value = self.config.first(names, "the base")
-            if value is not None and "theta" in self.row.get("dropped", ()):
+            taken = next((name for name in names if name in self.config), None)
+            if taken not in (None, self.row.get("theta_key")) and "theta" in self.row.get("dropped", ()):
                 self.ledger.notes.append(f"{DROPS} a rope_theta outside the rope dictionary in this family")
         if own_key:
             for other in BASES:
@@ -254,6 +259,16 @@ class Reader:
             value = self.ledger.assume("rope_theta", default, f"the family's default: {self.row['source']}")
         ratio = self.config.get(self.row["ratio_key"], "multiplies the base") if "ratio_key" in self.row else None
         return number("rope_theta", value) * (1.0 if ratio is None else number(self.row["ratio_key"], ratio, above=0))
+
+    def _base_inside(self, names: tuple[str, ...]) -> Any:
+        """Return the rope dictionary's base, or None where one of these keys outside goes before it."""
+        outside = any(name in self.config for name in names)
+        if self.rope_is_own and outside and "layers" not in self.part.row:
+            return None  # the file says it, and the dictionary is the family's
+        if self.row.get("flat_base_outside") and "." not in self.rope.path:
+            self.rope.ignore("rope_theta", "the configuration class takes the base from outside")
+            return None
+        return self.rope.get("rope_theta", "the base")
 
     def _ignore_behind_lists(self, inside: Any) -> None:
         """Record the bases that a list with one entry a layer goes before."""
@@ -272,7 +287,9 @@ class Reader:
         if "rotary_fraction" in self.layer_type.overrides:
             return number("partial_rotary_factor", self.layer_type.overrides["rotary_fraction"], at_least=0)
         inside = self.rope.get("partial_rotary_factor", "the part of the head that rotates")
-        names = NAMES["partial_rotary_factor"]
+        names = tuple(
+            dict.fromkeys((self.row.get("partial_key", "partial_rotary_factor"), *NAMES["partial_rotary_factor"]))
+        )
         if inside is not None:
             for name in names:
                 self.config.ignore(name, f"{self.rope.label('partial_rotary_factor')} goes first")
@@ -284,9 +301,9 @@ class Reader:
         return 1.0 if value is None else number("partial_rotary_factor", value, at_least=0)
 
     def _default_rotary_fraction(self) -> Any:
-        value = self.layer_type.overrides.get(
-            "partial_rotary_factor", self.row.get("defaults", {}).get("partial_rotary_factor")
-        )
+        own, value = self.layer_type.overrides, self.row.get("defaults", {}).get("partial_rotary_factor")
+        if "rope_type" not in own or self.rope_is_own:  # else it belongs to a dictionary that the file replaces
+            value = own.get("partial_rotary_factor", value)
         if value is None:
             return None
         return self.ledger.assume("partial_rotary_factor", value, f"the family's default: {self.row['source']}")
