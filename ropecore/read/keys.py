@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropecore.errors import RopeError, integer, number
+from ropecore.read.agreement import DROPS, check_agreement, check_outside, note_dropped, same_rope
 from ropecore.read.layers import LayerType
 from ropecore.read.ledger import Ledger, Section
-from ropecore.read.parts import ABOUT_ROPE, ROPE_KEYS, Part, Request, truth
-from ropecore.read.scaling import ALIASES, COMMON, Lengths
+from ropecore.read.parts import ABOUT_ROPE, ROPE_KEYS, Part, Request
+from ropecore.read.scaling import COMMON, Lengths
 
 # one quantity, several names; the first that is there is taken
 NAMES = {
@@ -49,11 +50,6 @@ def head_counts(config: Mapping[str, Any]) -> dict[str, int]:
     return found
 
 
-# keys that say whether lanes are interleaved
-SAYS_INTERLEAVED = ("rope_interleaved", "rope_interleave", "rotary_emb_interleaved", "rotary_interleaved")
-
-DROPS = "transformers 5.24.0 silently drops"
-
 # columns of a row that a layer type may have of its own
 BY_LAYER = ("dropped", "pairing", "out_pairing", "head", "partial", "rotary_key", "axes", "sections", "yarn")
 
@@ -78,7 +74,7 @@ class Reader:
                 raise RopeError(key, value, "must be an object", rule="R-12.6")
             if value:
                 given[key] = value
-        if len(given) == 2 and not _same_rope(*given.values()) and self.request.strict:
+        if len(given) == 2 and not same_rope(*given.values()) and self.request.strict:
             cure = "transformers takes rope_scaling: pass strict=False to do so."
             raise RopeError("rope_scaling", given["rope_scaling"], "differs from rope_parameters", cure, "R-12.6")
         if not given:
@@ -88,7 +84,7 @@ class Reader:
             if other != key:
                 self.config.ignore(other, f"{key} goes first (transformers)")
         rope = self.config.get(key, "the rope dictionary")
-        self._note_dropped(key, rope)
+        note_dropped(self, key, rope)
         del self.ledger.used[key]  # its keys are recorded one by one
         if any(isinstance(value, Mapping) for value in rope.values()):
             return self._layer_rope(key, rope)
@@ -97,20 +93,10 @@ class Reader:
             return Section({}, self.ledger, key)
         return Section(self._completed(rope), self.ledger, key)
 
-    def _note_dropped(self, key: str, rope: Mapping[str, Any]) -> None:
-        """Note a rope dictionary that says what its author meant, and that transformers does not apply."""
-        dropped = self.row.get("dropped", ())
-        if any(isinstance(value, Mapping) for value in rope.values()):
-            return
-        if "flat" in dropped and key == "rope_parameters":
-            self.ledger.notes.append(f"{DROPS} a flat rope_parameters in this family")
-        elif "type" in dropped and rope.get("rope_type") is None and rope.get("type") not in (None, "default"):
-            self.ledger.notes.append(f"{DROPS} a {key} that has type and no rope_type in this family")
-
     def _is_scaled(self) -> bool:
         """Return whether a rope dictionary that stands for all layers is this layer type's."""
         layers = [own for own in self.part.row.get("layers", {}).values() if own]
-        chosen = self.row.get("scaled_types_key")
+        chosen = str(self.row.get("scaled_types_key", ""))
         types = self.config.get(chosen, "layer types that are scaled") if chosen else None
         if types is not None:
             if not isinstance(types, (list, tuple)):
@@ -372,7 +358,7 @@ class Reader:
 
     def finish(self, pairing: str) -> None:
         """Refuse keys about RoPE that nobody read, and record those that take no part."""
-        self._check_agreement(pairing)
+        check_agreement(self, pairing)
         row_ignores: dict[str, str] = self.row.get("ignored", {})
         if "rotates_if" in self.row:
             self.config.get(self.row["rotates_if"]["key"], "whether it rotates")
@@ -383,73 +369,12 @@ class Reader:
                 self.config.ignore(name, "does not change this rotation")
             elif name in self.row.get("lists", {}):
                 self.config.get(name, "a value a layer")
-        self._check_outside()
+        check_outside(self)
         for name in ROPE_KEYS:
             if self.config.peek(name) == {}:
                 self.config.ignore(name, "is empty")
         left = [name for name in self.config.unread() if ABOUT_ROPE.search(name)]
         self.config.refuse_unread(left, self.request.strict)
-
-    def _check_agreement(self, pairing: str) -> None:
-        """Check the keys that say what the row says too: they must agree, and take no part beside it."""
-        said: dict[str, tuple[Any, ...]] = dict.fromkeys(SAYS_INTERLEAVED, (pairing == "interleaved",))
-        said |= {"use_mrope": (str(self.row.get("axes", "")).startswith("mrope"),)}
-        said |= {key: tuple(values) for key, values in self.row.get("must", {}).items()}
-        for key, values in said.items():
-            value = self.config.peek(key)
-            if value is None or key == self.row.get("interleave_key") or key == self.row.get("interleaved_if"):
-                continue
-            if isinstance(values[0], bool):
-                value = truth(key, value)
-            if value not in values and self.request.strict:
-                reason = f"does not agree with the family, whose code has {' or '.join(map(str, values))} ({self.row['source']})"
-                raise RopeError(
-                    key, value, reason, "Pass pairing= and the like, or strict=False to go by the family.", "R-12.6"
-                )
-            self.config.ignore(
-                key, "says what the family's row says" if value in values else "the family's code has another"
-            )
-
-    def _check_outside(self) -> None:
-        """Ignore the keys outside text_config that say what those inside say; refuse others, which the model does not read."""
-        outer = Section(self.part.outside, self.ledger)
-        differs = []
-        for name, value in self.part.outside.items():
-            if not self._says_the_same(name, value):
-                differs.append(name)
-            outer.ignore(name, "stands outside text_config, which says it already")
-        if differs and self.request.strict:
-            reason = "stands outside text_config, which the model reads and which does not say so"
-            cure = "Move it into text_config, or pass strict=False to leave it out."
-            raise RopeError(differs[0], self.part.outside[differs[0]], reason, cure, "R-12.6")
-
-    def _says_the_same(self, name: str, value: Any) -> bool:
-        inside = self.config.peek(name)
-        if name in ROPE_KEYS:
-            ropes = [self.config.peek(key) for key in ROPE_KEYS]
-            return any(isinstance(rope, Mapping) and _same_rope(value, rope) for rope in ropes) or not value
-        if inside is not None:
-            return bool(inside == value)
-        if name in NAMES["rope_theta"]:
-            return any(fact.key.endswith("rope_theta") and fact.value == value for fact in self.ledger.facts())
-        return False
-
-
-def _same_rope(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two rope dictionaries say the same: a rule has two keys and several names, and a base may stand outside."""
-
-    def plain(rope: Mapping[str, Any]) -> dict[str, Any]:
-        name = rope.get("rope_type", rope.get("type"))
-        rest = {key: value for key, value in rope.items() if key not in ("rope_type", "type") and value is not None}
-        return {"rope_type": ALIASES.get(name, name) if isinstance(name, str) else name or "default"} | rest
-
-    if not isinstance(one, Mapping):
-        return False
-    first, second = plain(one), plain(other)
-    shared = {"rope_theta", "partial_rotary_factor"}  # may stand outside
-    return all(first.get(key) == second.get(key) for key in (first.keys() | second.keys()) - shared) and all(
-        first[key] == second[key] for key in shared if key in first and key in second
-    )
 
 
 def _double(reader: Reader, head_dim: int) -> int:
