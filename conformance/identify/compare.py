@@ -65,7 +65,11 @@ def _of_part(part: str, read: Mapping[str, RopeConfig | None], ropes: Sequence[M
         like = [key for key, reason in reasons.items() if not reason]
         if not like:
             nearest = next(iter(reasons), None)
-            why = f"{rope.module}: {reasons[nearest]}" if nearest else f"{rope.module} rotates, and nothing that was read says so"
+            why = (
+                f"{rope.module}: {reasons[nearest]}"
+                if nearest
+                else f"{rope.module} rotates, and nothing that was read says so"
+            )
             different.append(Difference(part, _config_text(nearest, turning.get(nearest or "")), _rope_text(rope), why))
             matched |= {nearest} if nearest else set()
         for key in like:
@@ -75,10 +79,16 @@ def _of_part(part: str, read: Mapping[str, RopeConfig | None], ropes: Sequence[M
         layers = config.report.layers if config.report is not None else None
         if key not in matched:
             seen = "no layer rotates" if ropes else "nothing of this part could be run"
-            different.append(Difference(part, _config_text(key, config), seen, "is not in the model" if ropes else "was not measured"))
+            different.append(
+                Difference(
+                    part, _config_text(key, config), seen, "is not in the model" if ropes else "was not measured"
+                )
+            )
         elif layers is not None and met[key] and not set(layers) <= met[key]:
             why = "other layers rotate so"
-            different.append(Difference(part, f"{key}: layers {ranges(layers)}", f"layers {ranges(tuple(met[key]))}", why))
+            different.append(
+                Difference(part, f"{key}: layers {ranges(layers)}", f"layers {ranges(tuple(met[key]))}", why)
+            )
     return different
 
 
@@ -112,7 +122,9 @@ def _in_whole_head(rope: MeasuredRope) -> RotaryPlan:
     """Return the plan on the lanes of the whole head."""
     plan = rope.plan
     assert plan is not None  # asked by the caller
-    return plan.replace(head_dim=rope.head_dim, lanes=plan.lanes + rope.lane_offset, out_lanes=plan.out + rope.lane_offset)
+    return plan.replace(
+        head_dim=rope.head_dim, lanes=plan.lanes + rope.lane_offset, out_lanes=plan.out + rope.lane_offset
+    )
 
 
 def _config_text(key: str | None, config: RopeConfig | None) -> str:

@@ -9,7 +9,9 @@ A row is keyed by `model_type`.  Its columns, all but `source` optional:
     partial          partial_rotary_factor is read    rotary        a rule of its own for rotary_dim
     offset           "last": the last rotary_dim lanes                ratio_key     a key that multiplies the base
     axes, sections   an arrangement of the table's `axes`, and its sections where the configuration has none
-    theta_key        where the base is, if elsewhere  rope          the rope dictionary of a configuration without one
+    theta_key, partial_key      keys of the base and the fraction that go before the usual ones
+    flat_base_outside           a rope dictionary for all layers does not hold the base
+    rope          the rope dictionary of a configuration without one
     layers           layer types: what each has of its own (`scaled`: the rope dictionary is theirs); null: no rotation
     nope_unless_null a key without which every layer type rotates
     rotates_if       a key and the values with which it rotates       rotates       false: it never does

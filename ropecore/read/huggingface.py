@@ -107,11 +107,11 @@ def _read_one(part: Part, layer_type: LayerType, request: Request, found: Ropes,
 def _pairing(reader: Reader) -> dict[str, Any]:
     row = reader.row
     found: dict[str, Any] = {key: row[key] for key in ("pairing", "out_pairing", "direction") if key in row}
-    key = row.get("interleave_key", "")
+    key = str(row.get("interleave_key", ""))
     said = reader.config.get(key, "whether lanes are de-interleaved") if key else None
     if said is not None and not truth(key, said):
         return {"pairing": "half_split"}
-    key = row.get("interleaved_if", "")
+    key = str(row.get("interleaved_if", ""))
     said = reader.config.get(key, "how lanes are paired") if key else None
     if said is not None:
         return {"pairing": "interleaved" if truth(key, said) else "half_split"}

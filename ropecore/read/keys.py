@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropecore.errors import RopeError, integer, number
+from ropecore.read.agreement import DROPS, check_agreement, check_outside, note_dropped, same_rope
 from ropecore.read.layers import LayerType
 from ropecore.read.ledger import Ledger, Section
-from ropecore.read.parts import ABOUT_ROPE, ROPE_KEYS, Part, Request, truth
-from ropecore.read.scaling import ALIASES, COMMON, Lengths
+from ropecore.read.parts import ABOUT_ROPE, ROPE_KEYS, Part, Request
+from ropecore.read.scaling import COMMON, Lengths
 
 # one quantity, several names; the first that is there is taken
 NAMES = {
@@ -49,13 +50,8 @@ def head_counts(config: Mapping[str, Any]) -> dict[str, int]:
     return found
 
 
-# keys that say whether lanes are interleaved
-SAYS_INTERLEAVED = ("rope_interleaved", "rope_interleave", "rotary_emb_interleaved", "rotary_interleaved")
-
-DROPS = "transformers 5.24.0 silently drops"
-
 # columns of a row that a layer type may have of its own
-BY_LAYER = ("pairing", "out_pairing", "head", "partial", "rotary_key", "axes", "sections", "yarn")
+BY_LAYER = ("dropped", "pairing", "out_pairing", "head", "partial", "rotary_key", "axes", "sections", "yarn")
 
 
 class Reader:
@@ -66,6 +62,7 @@ class Reader:
         self.row = {**part.row, **{key: value for key, value in layer_type.overrides.items() if key in BY_LAYER}}
         self.ledger = Ledger()
         self.config = Section(part.config, self.ledger)
+        self.rope_is_own = False  # whether the rope dictionary is the family's, not the file's
         self.rope = self._rope()
 
     def _rope(self) -> Section:
@@ -77,7 +74,7 @@ class Reader:
                 raise RopeError(key, value, "must be an object", rule="R-12.6")
             if value:
                 given[key] = value
-        if len(given) == 2 and not _same_rope(*given.values()) and self.request.strict:
+        if len(given) == 2 and not same_rope(*given.values()) and self.request.strict:
             cure = "transformers takes rope_scaling: pass strict=False to do so."
             raise RopeError("rope_scaling", given["rope_scaling"], "differs from rope_parameters", cure, "R-12.6")
         if not given:
@@ -87,7 +84,7 @@ class Reader:
             if other != key:
                 self.config.ignore(other, f"{key} goes first (transformers)")
         rope = self.config.get(key, "the rope dictionary")
-        self._note_dropped(key, rope)
+        note_dropped(self, key, rope)
         del self.ledger.used[key]  # its keys are recorded one by one
         if any(isinstance(value, Mapping) for value in rope.values()):
             return self._layer_rope(key, rope)
@@ -96,20 +93,10 @@ class Reader:
             return Section({}, self.ledger, key)
         return Section(self._completed(rope), self.ledger, key)
 
-    def _note_dropped(self, key: str, rope: Mapping[str, Any]) -> None:
-        """Note a rope dictionary that says what its author meant, and that transformers does not apply."""
-        dropped = self.row.get("dropped", ())
-        if any(isinstance(value, Mapping) for value in rope.values()):
-            return
-        if "flat" in dropped and key == "rope_parameters":
-            self.ledger.notes.append(f"{DROPS} a flat rope_parameters in this family")
-        elif "type" in dropped and rope.get("rope_type") is None and rope.get("type") not in (None, "default"):
-            self.ledger.notes.append(f"{DROPS} a {key} that has type and no rope_type in this family")
-
     def _is_scaled(self) -> bool:
         """Return whether a rope dictionary that stands for all layers is this layer type's."""
         layers = [own for own in self.part.row.get("layers", {}).values() if own]
-        chosen = self.row.get("scaled_types_key", "")
+        chosen = str(self.row.get("scaled_types_key", ""))
         types = self.config.get(chosen, "layer types that are scaled") if chosen else None
         if types is not None:
             if not isinstance(types, (list, tuple)):
@@ -146,6 +133,7 @@ class Reader:
 
     def _default_rope(self) -> Section:
         rope = self._own_rope() if self.layer_type.overrides.get("rope_type") else self.row.get("rope", {})
+        self.rope_is_own = bool(rope)
         if rope:
             self.ledger.assume("rope_parameters", rope, f"the family's own: {self.row['source']}")
         return Section(rope, Ledger() if rope else self.ledger, "rope_parameters")
@@ -229,9 +217,11 @@ class Reader:
 
     def base(self) -> float | None:
         """Return the base: the rope dictionary's, else the configuration's, else the family's default."""
-        own_key = self.layer_type.overrides.get("theta_key") or self.row.get("theta_key")
-        names = (own_key,) if own_key else NAMES["rope_theta"]
-        inside = self.rope.get("rope_theta", "the base")
+        own_key = self.layer_type.overrides.get("theta_key")
+        names: tuple[str, ...] = (own_key,) if own_key else NAMES["rope_theta"]
+        if "theta_key" in self.row:
+            names = (self.row["theta_key"], *names)
+        inside = self._base_inside(names)
         if "base" in self.layer_type.overrides:  # a base a layer goes before the one of all
             value = self.layer_type.overrides["base"]
             self._ignore_behind_lists(inside)
@@ -241,7 +231,8 @@ class Reader:
             value = inside
         else:
             value = self.config.first(names, "the base")
-            if value is not None and "theta" in self.row.get("dropped", ()):
+            taken = next((name for name in names if name in self.config), None)
+            if taken not in (None, self.row.get("theta_key")) and "theta" in self.row.get("dropped", ()):
                 self.ledger.notes.append(f"{DROPS} a rope_theta outside the rope dictionary in this family")
         if own_key:
             for other in BASES:
@@ -254,6 +245,16 @@ class Reader:
             value = self.ledger.assume("rope_theta", default, f"the family's default: {self.row['source']}")
         ratio = self.config.get(self.row["ratio_key"], "multiplies the base") if "ratio_key" in self.row else None
         return number("rope_theta", value) * (1.0 if ratio is None else number(self.row["ratio_key"], ratio, above=0))
+
+    def _base_inside(self, names: tuple[str, ...]) -> Any:
+        """Return the rope dictionary's base, or None where one of these keys outside goes before it."""
+        outside = any(name in self.config for name in names)
+        if self.rope_is_own and outside and "layers" not in self.part.row:
+            return None  # the file says it, and the dictionary is the family's
+        if self.row.get("flat_base_outside") and "." not in self.rope.path:
+            self.rope.ignore("rope_theta", "the configuration class takes the base from outside")
+            return None
+        return self.rope.get("rope_theta", "the base")
 
     def _ignore_behind_lists(self, inside: Any) -> None:
         """Record the bases that a list with one entry a layer goes before."""
@@ -272,7 +273,9 @@ class Reader:
         if "rotary_fraction" in self.layer_type.overrides:
             return number("partial_rotary_factor", self.layer_type.overrides["rotary_fraction"], at_least=0)
         inside = self.rope.get("partial_rotary_factor", "the part of the head that rotates")
-        names = NAMES["partial_rotary_factor"]
+        names = tuple(
+            dict.fromkeys((self.row.get("partial_key", "partial_rotary_factor"), *NAMES["partial_rotary_factor"]))
+        )
         if inside is not None:
             for name in names:
                 self.config.ignore(name, f"{self.rope.label('partial_rotary_factor')} goes first")
@@ -284,9 +287,9 @@ class Reader:
         return 1.0 if value is None else number("partial_rotary_factor", value, at_least=0)
 
     def _default_rotary_fraction(self) -> Any:
-        value = self.layer_type.overrides.get(
-            "partial_rotary_factor", self.row.get("defaults", {}).get("partial_rotary_factor")
-        )
+        own, value = self.layer_type.overrides, self.row.get("defaults", {}).get("partial_rotary_factor")
+        if "rope_type" not in own or self.rope_is_own:  # else it belongs to a dictionary that the file replaces
+            value = own.get("partial_rotary_factor", value)
         if value is None:
             return None
         return self.ledger.assume("partial_rotary_factor", value, f"the family's default: {self.row['source']}")
@@ -355,7 +358,7 @@ class Reader:
 
     def finish(self, pairing: str) -> None:
         """Refuse keys about RoPE that nobody read, and record those that take no part."""
-        self._check_agreement(pairing)
+        check_agreement(self, pairing)
         row_ignores: dict[str, str] = self.row.get("ignored", {})
         if "rotates_if" in self.row:
             self.config.get(self.row["rotates_if"]["key"], "whether it rotates")
@@ -366,73 +369,12 @@ class Reader:
                 self.config.ignore(name, "does not change this rotation")
             elif name in self.row.get("lists", {}):
                 self.config.get(name, "a value a layer")
-        self._check_outside()
+        check_outside(self)
         for name in ROPE_KEYS:
             if self.config.peek(name) == {}:
                 self.config.ignore(name, "is empty")
         left = [name for name in self.config.unread() if ABOUT_ROPE.search(name)]
         self.config.refuse_unread(left, self.request.strict)
-
-    def _check_agreement(self, pairing: str) -> None:
-        """Check the keys that say what the row says too: they must agree, and take no part beside it."""
-        said: dict[str, tuple[Any, ...]] = dict.fromkeys(SAYS_INTERLEAVED, (pairing == "interleaved",))
-        said |= {"use_mrope": (str(self.row.get("axes", "")).startswith("mrope"),)}
-        said |= {key: tuple(values) for key, values in self.row.get("must", {}).items()}
-        for key, values in said.items():
-            value = self.config.peek(key)
-            if value is None or key == self.row.get("interleave_key") or key == self.row.get("interleaved_if"):
-                continue
-            if isinstance(values[0], bool):
-                value = truth(key, value)
-            if value not in values and self.request.strict:
-                reason = f"does not agree with the family, whose code has {' or '.join(map(str, values))} ({self.row['source']})"
-                raise RopeError(
-                    key, value, reason, "Pass pairing= and the like, or strict=False to go by the family.", "R-12.6"
-                )
-            self.config.ignore(
-                key, "says what the family's row says" if value in values else "the family's code has another"
-            )
-
-    def _check_outside(self) -> None:
-        """Ignore the keys outside text_config that say what those inside say; refuse others, which the model does not read."""
-        outer = Section(self.part.outside, self.ledger)
-        differs = []
-        for name, value in self.part.outside.items():
-            if not self._says_the_same(name, value):
-                differs.append(name)
-            outer.ignore(name, "stands outside text_config, which says it already")
-        if differs and self.request.strict:
-            reason = "stands outside text_config, which the model reads and which does not say so"
-            cure = "Move it into text_config, or pass strict=False to leave it out."
-            raise RopeError(differs[0], self.part.outside[differs[0]], reason, cure, "R-12.6")
-
-    def _says_the_same(self, name: str, value: Any) -> bool:
-        inside = self.config.peek(name)
-        if name in ROPE_KEYS:
-            ropes = [self.config.peek(key) for key in ROPE_KEYS]
-            return any(isinstance(rope, Mapping) and _same_rope(value, rope) for rope in ropes) or not value
-        if inside is not None:
-            return bool(inside == value)
-        if name in NAMES["rope_theta"]:
-            return any(fact.key.endswith("rope_theta") and fact.value == value for fact in self.ledger.facts())
-        return False
-
-
-def _same_rope(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two rope dictionaries say the same: a rule has two keys and several names, and a base may stand outside."""
-
-    def plain(rope: Mapping[str, Any]) -> dict[str, Any]:
-        name = rope.get("rope_type", rope.get("type"))
-        rest = {key: value for key, value in rope.items() if key not in ("rope_type", "type") and value is not None}
-        return {"rope_type": ALIASES.get(name, name) if isinstance(name, str) else name or "default"} | rest
-
-    if not isinstance(one, Mapping):
-        return False
-    first, second = plain(one), plain(other)
-    shared = {"rope_theta", "partial_rotary_factor"}  # may stand outside
-    return all(first.get(key) == second.get(key) for key in (first.keys() | second.keys()) - shared) and all(
-        first[key] == second[key] for key in shared if key in first and key in second
-    )
 
 
 def _double(reader: Reader, head_dim: int) -> int:

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import ropecore
 import sweep as the_sweep
+
+import ropecore
 from ropecore.conformance.identify.compare import differences
 from ropecore.conformance.identify.model import measure
 
@@ -48,7 +49,11 @@ def sweep_class(folder: str, name: str, kind: type) -> Measured:
     except ropecore.RopeError as error:
         return Measured(label, "not read", str(error)[:300], seconds)
     different = differences(found, measured)
-    why = "\n".join([*(each.text() for each in different), *measured.problems]) if different else "; ".join(measured.problems)
+    why = (
+        "\n".join([*(each.text() for each in different), *measured.problems])
+        if different
+        else "; ".join(measured.problems)
+    )
     return Measured(label, "differs" if different else "equal", why, seconds)
 
 
