@@ -8,23 +8,14 @@ nothing of Python and cannot raise.  It is compiled for one storage format and o
 # (an intrinsic is called without the typing context that its definition takes)
 
 import ctypes
-import hashlib
-import os
-import sys
-from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
-from numba import carray, cfunc, types
-from numba.core.compiler_lock import global_compiler_lock
+from numba import carray, types
 
-from ropecore import precision
-
-from . import intrinsics
 from . import job as place
+from .code_files import Kernel
 from .intrinsics import (
     add_phase,
     claim,
@@ -46,15 +37,6 @@ AHEAD = 4096  # bytes before x is needed, it is asked for: processors do not for
 CACHE_LINE = 64
 ROWS = 32  # of a table, made together: they stay in the first cache
 _SIGNATURE = types.void(types.CPointer(types.int64))
-
-
-class Kernel:
-    """A compiled function of the address of a job, or of bytes that hold one.  address: of its code."""
-
-    def __init__(self, compiled: Any, result: Any) -> None:
-        self._compiled = compiled  # owns the code
-        self.address: int = compiled.address
-        self.call: Callable[[Any], Any] = ctypes.CFUNCTYPE(result, ctypes.c_void_p)(self.address)  # lets go of the GIL
 
 
 @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
@@ -122,6 +104,7 @@ def rotation(  # noqa: PLR0915
     It computes R-2.1 for every row of a job's parts; the words are those of `job.Lanes`, `job.Job` and `intrinsics.turn`.
     whole: 0, or how many pairs every row has, which are then turned at once.  makes: it makes its rows of cos and sin.
     """
+    words = "rotation", form, read, write, int(plain), int(in_place), whole, int(makes)
     size, wide = place.SIZES[form], 8 if form == "float64" else 4
     scattered = read == "scattered"
     way_in, way_out = ("halves", "halves") if scattered else (read, write)
@@ -270,7 +253,7 @@ def rotation(  # noqa: PLR0915
                                 k += 1
                             x, py, pc, ps = x + x_step, py + y_step, pc + next_row, ps + next_row
 
-    return _compiled(work)
+    return Kernel("-".join(map(str, words)), work, _SIGNATURE, None)
 
 
 def tables() -> Kernel:
@@ -296,7 +279,7 @@ def tables() -> Kernel:
                     j[place.HIGH], j[place.LOW], cos + 4 * n * t, sin + 4 * n * t, factor, address_of(zeros),
                 )  # fmt: skip
 
-    return _compiled(work)
+    return Kernel("tables", work, _SIGNATURE, None)
 
 
 # What a launch is given: where the job lies that it copies and fills in, the code that runs it, the addresses of a `thread_pool.Team`,
@@ -350,33 +333,4 @@ def launch() -> Kernel:
         own[place.CLAIMS] = 0  # Numba frees an array after its last use, and does not see that of its address
         return 1
 
-    return _compiled(work, types.int64(types.CPointer(types.int64)), ctypes.c_int64)
-
-
-def _compiled(work: Callable[[Any], Any], signature: Any = _SIGNATURE, result: Any = None) -> Kernel:
-    """Return a kernel, from the user's cache of compiled code if it is there, and put there otherwise."""
-    with global_compiler_lock:  # Numba's own, which guards its configuration as well
-        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(cache_folder())
-        try:
-            return Kernel(cfunc(signature, cache=True, error_model="numpy")(work), result)
-        except RuntimeError:  # no folder can be written to
-            return Kernel(cfunc(signature, error_model="numpy")(work), result)
-        finally:
-            numba.config.CACHE_DIR = before
-
-
-@lru_cache(maxsize=1)
-def cache_folder() -> Path:
-    """Return where compiled code is kept: in NUMBA_CACHE_DIR, or else in the user's own cache folder.
-
-    Its name holds a digest of all sources that a kernel is made of: Numba itself looks at one of them only.
-    """
-    sources = [intrinsics.__file__, precision.__file__, __file__, str(Path(__file__).with_name("job.py"))]
-    digest = hashlib.sha256(b"".join(Path(source).read_bytes() for source in sources)).hexdigest()[:16]
-    if os.environ.get("NUMBA_CACHE_DIR"):
-        base = Path(os.environ["NUMBA_CACHE_DIR"])
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return base / "ropecore" / digest
+    return Kernel("launch", work, types.int64(types.CPointer(types.int64)), ctypes.c_int64)

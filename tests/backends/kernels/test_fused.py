@@ -388,19 +388,6 @@ def test_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert thread_pool.usable_threads() >= 1
 
 
-def test_compiled_code_is_kept_in_the_user_s_folder(tmp_path: Any) -> None:
-    script = """
-import numpy as np
-from ropecore import RopeConfig
-from ropecore.backends import numpy as rope
-rope.apply(RopeConfig(head_dim=8, base=1e4, pairing="half_split").plan(), np.ones((1, 1, 4, 8), np.float32))
-"""
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    environment.pop("NUMBA_CACHE_DIR", None)
-    subprocess.run([sys.executable, "-P", "-c", script], env=environment, check=True, timeout=120)
-    assert len(list((tmp_path / "ropecore").rglob("*.nbc"))) == 3  # those of tables, of a rotation and of a launch
-
-
 def test_the_adapter_takes_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(rope, "rotate_arrays", lambda *a, **k: calls.append(a) or fused.rotate_arrays(*a, **k))
