@@ -6,7 +6,6 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +188,9 @@ def _target(args: argparse.Namespace) -> Iterator[Target]:
         yield load_target(args.target)
     else:
         with Program(args.program, args.timeout) as program:
-            yield Target(program)
+            target = Target(program)
+            target.asked = shlex.join(["--command", args.program])
+            yield target
 
 
 def _list(selected: list[Case]) -> int:
@@ -213,12 +214,11 @@ def _show(report: Report | MutantReport, json_file: str | None, quiet: bool) -> 
 def _write(report: Report, args: argparse.Namespace) -> None:
     """Write the further files that were asked for."""
     badge = BADGES[Path(args.badge).suffix] if args.badge else svg
-    asked = shlex.join(["--command", args.program]) if args.program else None
     forms = (
         (args.junit, junit),
         (args.markdown, markdown),
         (args.badge, badge),
-        (args.html, partial(html, asked=asked)),
+        (args.html, html),
     )
     for name, write in forms:
         if name:

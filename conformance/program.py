@@ -43,6 +43,13 @@ ANSWERS = ("y", "skipped", "refused", "errored")
 class Refused(RopeError):
     """The program refuses an argument (rope.md chapter 12)."""
 
+    def __str__(self) -> str:
+        return f"it refuses {quoted_name(self.argument)}"
+
+
+def quoted_name(name: str) -> str:
+    return f"`{_cut(name)}`"
+
 
 def _argv(argument: str, value: Any) -> tuple[str, ...]:
     """Return a command as the program and its arguments."""
@@ -69,6 +76,7 @@ class Program:
     """
 
     RopeError = Refused
+    lacks = "the protocol has no question for this kind of case"
 
     @checked
     def __init__(self, command: Annotated[str | Sequence[str], _argv], timeout: Timeout = TIMEOUT) -> None:

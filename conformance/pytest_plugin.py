@@ -54,10 +54,11 @@ def check(case: Case, target: Any) -> None:
 
     target: a backend's name or `package.module:object`, or any object with a target's names.
     """
-    _settle(Result(case, "", judge(case, as_target(target))), None)
+    judged = as_target(target)
+    _settle(Result(case, "", judge(case, judged)), None, judged.asked)
 
 
-def _settle(result: Result, expected: Expectation | None) -> None:
+def _settle(result: Result, expected: Expectation | None, asked: str) -> None:
     """Turn a verdict into pytest's: return, fail, skip or xfail."""
     outcome = result.outcome
     match outcome.verdict:
@@ -70,7 +71,7 @@ def _settle(result: Result, expected: Expectation | None) -> None:
         case "fail" | "errored" if expected is not None:
             pytest.xfail(f"{expected.reason} ({expected.place})")
         case "fail" | "errored":
-            raise ConformanceError("\n".join(failure(result)))
+            raise ConformanceError("\n".join(failure(result, asked)))
 
 
 # ---- tests of their own
@@ -165,7 +166,7 @@ class _CaseItem(pytest.Item):
     def runtest(self) -> None:
         """Judge the case."""
         outcome = judge(self.case, self.target)
-        _settle(Result(self.case, self.variant, outcome), self.expected)
+        _settle(Result(self.case, self.variant, outcome), self.expected, self.target.asked)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Show a verdict as its message alone: the traceback is that of the suite."""

@@ -59,7 +59,7 @@ def run(
     results = _judged(jobs, progress)
     counted = tuple(result for result in results if not (result.variant and result.verdict == "not applicable"))
     measured = tuple(reach(target)) if selection.whole and not broken else ()
-    return Report(target.name, target.capabilities.to_dict(), selection, counted, broken, measured)
+    return Report(target.name, target.capabilities.to_dict(), selection, counted, broken, measured, asked=target.asked)
 
 
 def check_reasons(target: Target) -> None:
@@ -130,7 +130,7 @@ def _problem(call: Call, target: Target) -> str:
     except (Skip, NotApplicable):
         return ""  # it answers
     except Exception as error:
-        return told(error)
+        return "" if target.refuses and target.refused(error) else told(error)  # a refusal is an answer
     if y.shape != call.x.shape:
         return f"shape {y.shape} for an input of shape {call.x.shape}"
     return "" if finite else "NaN or infinity from finite numbers"

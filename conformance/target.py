@@ -3,11 +3,12 @@
 import importlib
 import importlib.util
 import inspect
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
@@ -36,6 +37,7 @@ FEATURES = (
     "large_positions",
 )  # the words of a case's `needs`
 NAMED = ("case", "inverse", "transpose")  # beyond the backends' apply, to which a wrapper hands its **options on
+WORDS = ("angle", "table", "compute")  # of R-10.1
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -54,11 +56,26 @@ def _reasons(argument: str, value: Any) -> dict[str, str]:
     return {text(argument, key): name(f"{argument}[{key!r}]", why) for key, why in mapping(argument, value).items()}
 
 
+Word: TypeAlias = str | Mapping[str, str]
+
+
+def _word(*choices: str) -> Callable[[str, Any], Word]:
+    """Return the check of a word of R-10.1: one for all dtypes, or one for each."""
+
+    def check(argument: str, value: Any) -> Word:
+        if not isinstance(value, Mapping):
+            return OneOf(choices)(argument, value)
+        by_dtype = {OneOf(DTYPES)(argument, key): word for key, word in mapping(argument, value).items()}
+        return {dtype: OneOf(choices)(f"{argument}[{dtype!r}]", word) for dtype, word in by_dtype.items()}
+
+    return check
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What a target declares: its mapping `capabilities`, or these defaults.
 
-    dtypes: of x.  angle, table, compute: the words of R-10.1.  features: words of a case's `needs`, None for all.
+    dtypes: of x.  angle, table, compute: the words of R-10.1, each for all dtypes or as {dtype: word}.  features: words of a case's `needs`, None for all.
     reads_config: it starts from a case's `config`, not from its plan.  own_frequencies: it makes its frequencies itself.
     not_applicable: a reason for each topic, or beginning of an id, that is left out.
     """
@@ -69,9 +86,9 @@ class Capabilities:
     dtypes: Annotated[
         tuple[str, ...], ListOf(OneOf(DTYPES), "dtypes", shortest=1, longest=len(DTYPES), each_once=True)
     ] = ("float32",)
-    angle: Annotated[str, OneOf(("exact", "float32"))] = "float32"
-    table: Annotated[str, OneOf(("float32", "float64", "input"))] = "float32"
-    compute: Annotated[str, OneOf(("float32", "input"))] = "float32"
+    angle: Annotated[Word, _word("exact", "float32")] = "float32"
+    table: Annotated[Word, _word("float32", "float64", "input")] = "float32"
+    compute: Annotated[Word, _word("float32", "input")] = "float32"
     features: Annotated[frozenset[str], _features] | None = None
     reads_config: Flag = False
     own_frequencies: Flag = False
@@ -81,6 +98,11 @@ class Capabilities:
         check_fields(self, "capabilities['{}']")
         for dtype in self.dtypes:
             numpy_dtype(dtype)  # refuses one that could not be judged
+        for which in WORDS:
+            word = getattr(self, which)
+            if isinstance(word, Mapping) and set(word) != set(self.dtypes):
+                why = f"must have a word for each of {', '.join(self.dtypes)}"
+                raise RopeError(f"capabilities[{which!r}]", word, why)
 
     @classmethod
     def read(cls, declared: Mapping[str, Any]) -> "Capabilities":
@@ -89,18 +111,29 @@ class Capabilities:
         known_keys("capabilities", values, [each.name for each in fields(cls)])
         return cls(**values)
 
-    @property
-    def words(self) -> Words:
-        """Return the declared precision."""
-        return Words(self.angle, self.table, self.compute, self.own_frequencies)
+    def words(self, dtype: str) -> Words:
+        """Return the precision that is declared for x of a dtype; for one that is not declared, that of the first."""
+        angle, table, compute = (word_of(getattr(self, name), dtype) for name in WORDS)
+        return Words(angle, table, compute, self.own_frequencies)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the capabilities as JSON can hold them."""
         return {each.name: getattr(self, each.name) for each in fields(self)} | {
+            **{name: plain(getattr(self, name)) for name in WORDS},
             "dtypes": list(self.dtypes),
             "features": None if self.features is None else sorted(self.features),
             "not_applicable": dict(self.not_applicable),
         }
+
+
+def word_of(word: Word, dtype: str) -> str:
+    """Return a word for x of a dtype."""
+    return word if isinstance(word, str) else word.get(dtype, next(iter(word.values())))
+
+
+def plain(word: Word) -> str | dict[str, str]:
+    """Return a word, or words by dtype, as JSON can hold them."""
+    return word if isinstance(word, str) else dict(word)
 
 
 class Target:
@@ -117,9 +150,11 @@ class Target:
         self.name = name or self.capabilities.name or str(getattr(subject, "__name__", type(subject).__name__))
         if not self.has("apply"):
             raise RopeError("target", name or subject, "has no function apply(plan, x, positions=positions)", _cure())
+        self.asked: str = "" if parent is None else parent.asked  # the words of the command line that name it
         self.rules: Any = getattr(subject, "rules", None)
         self._keywords: dict[str, frozenset[str] | None] = {}
         error = self._inherited("RopeError", None)
+        self.refuses = error is not None  # by an error of its own
         self.refusals: tuple[type[BaseException], ...] = (ValueError, TypeError) if error is None else (error,)
 
     def _inherited(self, name: str, default: Any) -> Any:
@@ -161,7 +196,7 @@ class Target:
     def call(self, name: str, *args: Any, needed: Mapping[str, Any], offered: Mapping[str, Any] = NOTHING) -> Any:
         """Call a function of the target with the keywords it needs, and with those of the offered that it takes."""
         if not self.has(name):
-            raise NotApplicable(f"the target has no {name}")
+            raise NotApplicable(self.lacks(name))
         missing = [keyword for keyword in needed if not self.takes(name, keyword)]
         if missing:
             raise NotApplicable(f"its {name} takes no {missing[0]}")
@@ -171,10 +206,13 @@ class Target:
     def rule(self, name: str) -> Any:
         """Return one of ropecore's own names, where the target offers them as `rules`."""
         if not hasattr(self.rules, name):
-            raise NotApplicable(
-                f"the target's rules have no {name}" if self.rules is not None else "the target has no rules"
-            )
+            raise NotApplicable(self.lacks(f"rules.{name}"))
         return getattr(self.rules, name)
+
+    def lacks(self, name: str) -> str:
+        """Return why a case that needs a name does not concern the target: what it would have to offer."""
+        said: str | None = self._inherited("lacks", None)
+        return said or f"the target has no {name}"
 
     def asarray(self, array: Array, dtype: str) -> Any:
         """Return a fresh array of the target's own kind."""
@@ -204,14 +242,19 @@ def as_target(given: Any) -> Target:
 def load_target(name: Name) -> Target:
     """Return the target of a backend's name ("numpy"), or of `package.module` or `package.module:object`."""
     if name in backends():
-        return Target(_backend(name), name)
+        return _named(Target(_backend(name), name))
     module, _, attribute = name.partition(":")
     subject = _imported(name, module)
     for part in filter(None, attribute.split(".")):
         if not hasattr(subject, part):
             raise RopeError("target", name, f"{module} has no {attribute}")
         subject = getattr(subject, part)
-    return Target(subject, name)
+    return _named(Target(subject, name))
+
+
+def _named(target: Target) -> Target:
+    target.asked = shlex.quote(target.name)
+    return target
 
 
 def _backend(name: str) -> Any:

@@ -8,16 +8,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..arrays import DTYPES, Array
+from ..arrays import Array
 from ..cases import Case, size
 from ..judge import KINDS, attempt, left_out
 from ..judge.compare import error_units
 from ..mutants import Right, mutants
-from ..target import Target
+from ..target import WORDS, Target, word_of
 from ..verdicts import Numbers, Outcome, Way
 
 COMPARED = 40  # failures that known bugs are tried on, at most
-Words: TypeAlias = tuple[tuple[str, Any], ...]
+Words: TypeAlias = tuple[tuple[str, str], ...]
+Declared: TypeAlias = Mapping[str, Any]  # capabilities
 
 TOLD_APART = 12  # cases of a flag by which bugs are told apart that explain the same failures
 LEFT = 0.25  # of an error that a bug may leave unexplained
@@ -60,19 +61,18 @@ class _Hypothesis:
     same: int = 0  # explained to the last bit
 
 
-def known(failed: list[Answer], passed: list[Answer], asked: list[Answer], declared: Mapping[str, Any]) -> list[Known]:
+def known(failed: list[Answer], passed: list[Answer], asked: list[Answer], declared: Declared) -> list[Known]:
     """Return the known bugs that explain most of the failures, the likeliest first; several where cases do not tell them apart.
 
     failed: with numbers or a message that a mutant can give too.  passed: what speaks against a bug.  asked: all of them,
     in the order in which they were judged.  declared: the capabilities of the target.
     """
-    words = tuple((name, declared[name]) for name in ("angle", "table", "compute"))
-    best = _best(smallest(failed), words)
+    best = _best(smallest(failed), declared)
     if failed and (not best or best[0].missed):
-        best = _remembering(failed[:COMPARED], asked, words) or best
+        best = _remembering(failed[:COMPARED], asked, declared) or best
     if len(best) > 1:
         flags = {each.mutant.flag for each in best}
-        _tell_apart(best, _flagged(failed, flags), _flagged(passed, flags), words)
+        _tell_apart(best, _flagged(failed, flags), _flagged(passed, flags), declared)
     best.sort(key=lambda each: (*_rank(each), -each.same, int(each.mutant.flag[1:])))
     return [_named(each) for each in best if _rank(each) == _rank(best[0])]
 
@@ -95,7 +95,7 @@ def smallest(answers: Iterable[Answer], count: int = COMPARED) -> list[Answer]:
     return [group[turn] for turn in range(turns) for group in groups.values() if turn < len(group)][:count]
 
 
-def _best(sample: list[Answer], words: Words) -> list[_Hypothesis]:
+def _best(sample: list[Answer], declared: Declared) -> list[_Hypothesis]:
     """Return the mutants with the fewest failures that they do not give, if they give most of those that they can be asked.
 
     The one that has missed the fewest so far is always asked on, so that most are asked once or twice.
@@ -110,15 +110,15 @@ def _best(sample: list[Answer], words: Words) -> list[_Hypothesis]:
             open_.remove(now)
             done += [now] if now.explained > now.missed else []
             continue
-        _ask(now, sample[now.asked], words)
+        _ask(now, sample[now.asked], declared)
         now.asked += 1
     most = max((each.explained for each in done), default=0)
     return [each for each in done if each.explained == most]
 
 
-def _ask(each: _Hypothesis, answer: Answer, words: Words) -> None:
+def _ask(each: _Hypothesis, answer: Answer, declared: Declared) -> None:
     """Count whether a mutant gives a failure."""
-    outcome = predicted(each.mutant.flag, answer.case, answer.way, words)
+    outcome = predicted(each.mutant.flag, answer.case, answer.way, _words(declared, answer.way.dtype))
     if outcome is not None:
         _count(each, outcome, answer.outcome)
 
@@ -131,13 +131,13 @@ def _count(each: _Hypothesis, predicted: Outcome, seen: Outcome) -> None:
     each.same += bool(fits and one and other and np.array_equal(one.got, other.got, equal_nan=True))
 
 
-def _tell_apart(best: list[_Hypothesis], failed: list[Answer], passed: list[Answer], words: Words) -> None:
+def _tell_apart(best: list[_Hypothesis], failed: list[Answer], passed: list[Answer], declared: Declared) -> None:
     """Ask mutants that explain the same failures about further cases: failures, and those that passed."""
     for each in best:
         for answer in failed:
-            _ask(each, answer, words)
+            _ask(each, answer, declared)
         for answer in passed:
-            outcome = predicted(each.mutant.flag, answer.case, answer.way, words)
+            outcome = predicted(each.mutant.flag, answer.case, answer.way, _words(declared, answer.way.dtype))
             each.spared += outcome is not None and outcome.verdict != "pass"
 
 
@@ -150,7 +150,7 @@ def _flagged(answers: list[Answer], flags: Iterable[str]) -> list[Answer]:
     return list(found.values())
 
 
-def _remembering(failed: list[Answer], asked: list[Answer], words: Words) -> list[_Hypothesis]:
+def _remembering(failed: list[Answer], asked: list[Answer], declared: Declared) -> list[_Hypothesis]:
     """Return mutants that give the first failures where they are asked all that was asked before, in that order."""
     found = []
     last = next(i for i in reversed(range(len(asked))) if asked[i].outcome is failed[-1].outcome)
@@ -159,7 +159,7 @@ def _remembering(failed: list[Answer], asked: list[Answer], words: Words) -> lis
     for mutant in mutants():
         if not mutant.remembers:
             continue
-        each, target = _Hypothesis(mutant), _asked_as(mutant, DTYPES, words)
+        each, target = _Hypothesis(mutant), _asked_as(mutant, declared)
         for answer in history.values():
             outcome = _attempted(target, answer.case, answer.outcome.way or answer.way)
             if id(answer.outcome) in wanted and outcome is not None:
@@ -178,13 +178,18 @@ def _runs(mutant: type[Right]) -> bool:
 def predicted(flag: str, case: Case, way: Way, words: Words) -> Outcome | None:
     """Return what a case comes to on a flag's mutant with these words, None where it cannot be asked so."""
     mutant = next(each for each in mutants() if each.flag == flag)
-    return _attempted(_asked_as(mutant, (way.dtype or "float32",), words), case, way)
+    return _attempted(_asked_as(mutant, {**dict(words), "dtypes": [way.dtype or "float32"]}), case, way)
 
 
-def _asked_as(mutant: type[Right], dtypes: tuple[str, ...], words: Words) -> Target:
-    """Return a fresh mutant as a target with the words of another."""
+def _words(declared: Declared, dtype: str) -> Words:
+    """Return the words that a target declares for a dtype."""
+    return tuple((name, word_of(declared[name], dtype)) for name in WORDS)
+
+
+def _asked_as(mutant: type[Right], declared: Declared) -> Target:
+    """Return a fresh mutant as a target with the words and the dtypes of another."""
     subject: Any = mutant()
-    subject.capabilities = {**mutant.capabilities, **dict(words), "dtypes": dtypes}
+    subject.capabilities = {**mutant.capabilities, **{name: declared[name] for name in (*WORDS, "dtypes")}}
     return Target(subject)
 
 

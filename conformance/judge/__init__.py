@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ropecore.errors import told
+from ropecore.errors import RopeError, told
 
 from ..cases import Case
 from ..target import Target
@@ -45,7 +45,7 @@ def judge(case: Case, target: Target, every: bool = False) -> Outcome:
     skipped = [outcome for outcome in outcomes if outcome.verdict == "skipped"]
     if judged and not skipped:
         return Outcome("pass", judged=tuple(judged))
-    rest = skipped or outcomes or [Outcome("not applicable", "the target has no function for it")]
+    rest = skipped or outcomes or [Outcome("not applicable", target.lacks(f"function for {case.kind}"))]
     return replace(rest[0], judged=tuple(judged))
 
 
@@ -79,7 +79,8 @@ def attempt(case: Case, target: Target, way: Way) -> Outcome:
         return Outcome("skipped", str(why) or "without a reason")
     except Exception as error:
         verdict: Verdict = "fail" if target.refused(error) else "errored"
-        return Outcome(verdict, f"{'refused: ' if verdict == 'fail' else ''}{told(error)}", way)
+        words = str(error) if isinstance(error, RopeError) else told(error)
+        return Outcome(verdict, f"refused: {words}" if verdict == "fail" else told(error), way)
     return Outcome("pass")
 
 

@@ -15,6 +15,7 @@ from ..arrays import Array, Floats, decode, decode_floats
 from ..cases import Case
 from ..target import Target
 from ..verdicts import Mismatch, NotApplicable, Numbers, Way
+from . import compare
 
 DEFAULT_FORMAT = "bhsd"
 USUAL = {"config": None, "offset": None, "tensor_format": DEFAULT_FORMAT, "mode": "forward", "seq_len": None}
@@ -95,14 +96,19 @@ class Call:
 
     def bound(self, y: Floats, target: Target, dtype: str) -> Floats:
         """Return B of R-10.6 for the exact result y, in the precision that the target declares."""
-        words = target.capabilities.words
-        config, seq_len = self.question.get("config"), self.question.get("seq_len")
-        own = bounds.own_frequencies(config, self.plan.lanes, seq_len) if words.own and config else bounds.GIVEN
-        return bounds.rotation_bound(self.plan, self.at, self.x, y, dtype, words, self.mode, own)
+        words = target.capabilities.words(dtype)
+        return bounds.rotation_bound(self.plan, self.at, self.x, y, dtype, words, self.mode, self.own(target))
+
+    def own(self, target: Target) -> bounds.Own:
+        """Return what R-10.8 grants a target."""
+        config, declared = self.question.get("config"), target.capabilities.own_frequencies
+        if not declared or not config:
+            return bounds.GIVEN
+        return bounds.own_frequencies(config, self.plan.lanes, self.question.get("seq_len"))
 
     def wanted(self, source: Mapping[str, Any], target: Target, dtype: str) -> tuple[Floats, Floats]:
         """Return the exact result for x in a dtype, from a vector's, and its bound."""
-        key = (id(source), dtype, target.capabilities.words)
+        key = (id(source), dtype, target.capabilities.words(dtype))
         if key not in self.memo:
             y = decode_floats(source) + self.moved_by_rounding(dtype)
             self.memo[key] = y, self.bound(y, target, dtype)
@@ -171,7 +177,7 @@ def _own(target: Target, positions: Array) -> Any:
 
 def table_dtype(target: Target, dtype: str) -> str:
     """Return the dtype of the tables that the target declares to use for x of that dtype."""
-    match target.capabilities.table:
+    match target.capabilities.words(dtype).table:
         case "input":
             return dtype
         case "float64":
@@ -182,7 +188,7 @@ def table_dtype(target: Target, dtype: str) -> str:
 
 def tables(target: Target, plan: ropecore.RotaryPlan, positions: Array, role: str, dtype: str) -> tuple[Any, Any]:
     """Return cos and sin, by the target's own function."""
-    usual = {"precision": target.capabilities.angle, "dtype": dtype}
+    usual = {"precision": target.capabilities.words(dtype).angle, "dtype": dtype}
     usual |= {"role": role} if plan.log_magnitude is not None else {}
     cos, sin = target.call(
         "cos_sin", plan, positions_of(target, plan, positions), **keywords(target, "cos_sin", {}, **usual)
@@ -192,6 +198,7 @@ def tables(target: Target, plan: ropecore.RotaryPlan, positions: Array, role: st
 
 def once(target: Target, call: Call, x: Any, way: Way) -> Any:
     """Return the target's own result for its own input array: one call of the function `way.path`."""
+    check_held(call, target, way.dtype)
     if way.path == "rotate":
         cos, sin = tables(target, call.plan, call.places, call.role, table_dtype(target, way.dtype))
         asked: dict[str, Any] = {} if call.mode == "forward" else {call.mode: True}
@@ -200,6 +207,16 @@ def once(target: Target, call: Call, x: Any, way: Way) -> Any:
         )
     result = target.call(way.path, call.plan, x, **of_apply(target, call, way))
     return x if way.path == "apply_" else result
+
+
+def check_held(call: Call, target: Target, dtype: str) -> None:
+    """Leave out a decay that a table of 16 bits cannot hold (R-10.6, 4)."""
+    words, largest = target.capabilities.words(dtype), compare.OVERFLOW.get(dtype, np.inf)
+    if call.plan.log_magnitude is None or dtype not in bounds.STORE or "input" not in (words.table, words.compute):
+        return
+    factor = float(np.max(1 / call.at.scale if call.mode == "inverse" else call.at.scale, initial=0.0))
+    if factor >= largest:
+        raise NotApplicable(f"a decay factor of {factor:.2g} is outside {dtype} tables (R-10.6)")
 
 
 def keywords(target: Target, name: str, asked: Mapping[str, Any], **usual: Any) -> dict[str, dict[str, Any]]:
@@ -222,10 +239,11 @@ def of_apply(target: Target, call: Call, way: Way) -> dict[str, dict[str, Any]]:
         asked["positions"] = positions_of(target, call.plan, call.positions)
     elif not target.takes(way.path, "offset") and (call.offset is None or target.takes(way.path, "case")):
         asked["positions"] = positions_of(target, call.plan, call.places)
-    usual: dict[str, Any] = {"tensor_format": call.tensor_format, "precision": target.capabilities.angle}
+    angle = target.capabilities.words(way.dtype).angle
+    usual: dict[str, Any] = {"tensor_format": call.tensor_format, "precision": angle}
     usual |= {} if call.offset is None else {"offset": call.offset}
     usual |= {"role": call.role} if call.plan.log_magnitude is not None else {}
-    usual["case"] = {**call.question, "dtype": way.dtype, "precision": target.capabilities.angle}
+    usual["case"] = {**call.question, "dtype": way.dtype, "precision": angle}
     return keywords(target, way.path, asked, **usual)
 
 
@@ -281,7 +299,9 @@ def rotated_pair(target: Target, q: Call, k: Call, way: Way) -> list[Array]:
         "positions": positions_of(target, q.plan, q.places),
         "k_positions": positions_of(target, k.plan, k.places),
     }
-    given = keywords(target, "apply", places, tensor_format=q.tensor_format, precision=target.capabilities.angle)
+    given = keywords(
+        target, "apply", places, tensor_format=q.tensor_format, precision=target.capabilities.words(way.dtype).angle
+    )
     result = target.call("apply", q.plan, *both, **given)
     if not isinstance(result, tuple) or len(result) != len(both):
         raise Mismatch("apply of a query and a key did not return a pair")

@@ -1,5 +1,6 @@
 """How far a target is exact: the error of its cosines and sines, position by position."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 
 import ropecore
 
+from .. import bounds
 from ..arrays import Floats
 from ..target import Target
 from ..verdicts import Way
@@ -25,6 +27,7 @@ class Step:
 
     position: int
     error: float
+    units: float = 0.0  # of the bound that the declared words give
 
 
 def reach(target: Target) -> list[Step]:
@@ -34,16 +37,18 @@ def reach(target: Target) -> list[Step]:
     """
     steps: list[Step] = []
     features = target.capabilities.features
+    if "float32" not in target.capabilities.dtypes:
+        return steps
     for position in POSITIONS:
         if features is not None and "large_positions" not in features and position >= TABLE:
             break
         try:
-            error = error_at(target, position)
+            error, units = error_at(target, position)
         except Exception:  # a refusal, or a table that ends here: the cases say so
             break
         if not np.isfinite(error):
             break
-        steps.append(Step(position, error))
+        steps.append(Step(position, error, units))
     return steps
 
 
@@ -57,6 +62,11 @@ def exact_up_to(steps: list[Step]) -> int | None:
     return last
 
 
+def missed(steps: Sequence[Step]) -> Step | None:
+    """Return the first position at which a target is less exact than it declares, None if there is none."""
+    return next((step for step in steps if step.units > 1), None)
+
+
 def told(steps: list[Step]) -> str:
     """Return in a line how far a target is exact, and what it loses at the last position that was asked."""
     last, exact = steps[-1], exact_up_to(steps)
@@ -64,12 +74,18 @@ def told(steps: list[Step]) -> str:
     return f"exact (1.2e-7) {where}; error {last.error:.2g} at {last.position:,}"
 
 
-def error_at(target: Target, position: int) -> float:
-    """Return the largest error of the target's cosines and sines at a position."""
+def error_at(target: Target, position: int) -> tuple[float, float]:
+    """Return the largest error of the target's cosines and sines at a position, and the largest in units of its bound.
+
+    The bound is that of a table (R-10.6, 2): a product with 1 and a sum with 0 are exact.
+    """
     call = call_at(target, position)
     way = Way("float32", "apply")
     y = target.to_numpy(question.once(target, call, target.asarray(call.x, way.dtype), way)).astype(np.float64)
-    return float(np.max(np.abs(y - call.rotation(call.x))))
+    error = np.abs(y - call.rotation(call.x))
+    bound = bounds.table_bound(call.at, way.dtype, target.capabilities.words(way.dtype), call.own(target))
+    pairs = np.maximum(error[..., call.plan.out[:, 0]], error[..., call.plan.out[:, 1]])
+    return float(error.max()), float((pairs / bound).max())
 
 
 def call_at(target: Target, position: int) -> Call:

@@ -21,7 +21,8 @@ def frequencies(case: Case, target: Target, way: Way) -> None:
     found, factor, logs = frequencies_of(target, config, case.data["seq_len"])
     wanted = decode_floats(result["frequencies"])
     found = found.reshape(wanted.shape) if found.size == wanted.size else found
-    if target.has("frequencies") and target.capabilities.words.own and target.capabilities.angle == "float32":
+    words = target.capabilities.words(way.dtype)
+    if target.has("frequencies") and words.own and words.angle == "float32":
         limit = single_precision(config, case.data["seq_len"]) * np.abs(wanted)
         compare.within(found, wanted, limit, "frequencies")
     else:

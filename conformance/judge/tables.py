@@ -20,7 +20,7 @@ def tables(case: Case, target: Target, way: Way) -> None:
     positions, role = question.on_axes(plan, decode(case.data["positions"])), case.data["role"]
     both = [target.to_numpy(table).copy() for table in question.tables(target, plan, positions, role, way.dtype)]
     limit = bounds.table_bound(
-        bounds.turns(plan, positions, role), way.dtype, target.capabilities.words, own_of(case, plan, target)
+        bounds.turns(plan, positions, role), way.dtype, target.capabilities.words(way.dtype), own_of(case, plan, target)
     )
     for name, got in zip(("cos", "sin"), both, strict=True):
         if got.dtype.name != way.dtype:
@@ -45,7 +45,7 @@ def cache(case: Case, target: Target, way: Way) -> None:
     pack = target.rule("pack_cache")
     if target.has("cos_sin"):
         cos, sin = (target.to_numpy(table) for table in question.tables(target, plan, positions, "q", way.dtype))
-        t = bounds.table_bound(bounds.turns(plan, positions), way.dtype, target.capabilities.words)
+        t = bounds.table_bound(bounds.turns(plan, positions), way.dtype, target.capabilities.words(way.dtype))
     else:
         cos, sin = ropecore.cos_sin(plan, positions)
         t = bounds.table_bound(bounds.turns(plan, positions), "float64", bounds.Words(angle="exact"))

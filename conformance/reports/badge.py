@@ -19,6 +19,8 @@ def verdict(report: Report) -> tuple[str, str]:
     wrong = counts["fail"] + counts["errored"]
     if wrong:
         return f"{wrong} of {wrong + counts['pass']} wrong", RED
+    if report.inexact:
+        return "less exact than declared", RED
     if not counts["pass"]:
         return "nothing passed", RED
     if not report.ok:

@@ -26,7 +26,7 @@ def junit(report: Report) -> str:
     for name, value in _properties(report).items():
         ET.SubElement(properties, "property", name=name, value=_clean(value))
     for result in report.results:
-        _add_result(suite, result)
+        _add_result(suite, result, report.asked)
     _add_verdict(suite, report)
     tags = [child.tag for case in suite.iter("testcase") for child in case]
     counts = {"tests": len(report.results) + 1, "failures": tags.count("failure"), "errors": tags.count("error")}
@@ -52,7 +52,7 @@ def _properties(report: Report) -> dict[str, str]:
     }
 
 
-def _add_result(suite: ET.Element, result: Result) -> None:
+def _add_result(suite: ET.Element, result: Result, asked: str) -> None:
     """Add the test case of one result: its class is the topic, and the variant if there is one."""
     case, outcome = result.case, result.outcome
     classname = ".".join(filter(None, ("ropecore", case.topic, result.variant)))
@@ -62,7 +62,7 @@ def _add_result(suite: ET.Element, result: Result) -> None:
     told = ET.SubElement(element, TAGS[outcome.verdict], message=_clean(_message(result)))
     if outcome.verdict in ("fail", "errored"):
         told.set("type", outcome.verdict)
-        told.text = _clean("\n".join(failure(result)))
+        told.text = _clean("\n".join(failure(result, asked)))
 
 
 def _message(result: Result) -> str:
@@ -79,7 +79,7 @@ def _add_verdict(suite: ET.Element, report: Report) -> None:
     if report.broken:
         ET.SubElement(element, "error", message=_clean(f"broken harness, no case was judged: {report.broken}"))
     elif not report.clean:
-        told = ET.SubElement(element, "failure", message=_clean(report.summary()))
+        told = ET.SubElement(element, "failure", message=_clean(report.inexact or report.summary()))
         told.text = _clean("\n".join(report.first_lines()))
     elif not report.ok:
         ET.SubElement(element, "skipped", message=_clean(f"partial run, no verdict: {left_out(report)}"))

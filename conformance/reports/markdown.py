@@ -4,7 +4,7 @@ from collections import Counter
 
 from ..verdicts import VERDICTS
 from .junit import left_out
-from .report import WORDS, Report, failure
+from .report import WORDS, Report, failure, words_told
 
 SHOWN = 20  # failures told in full
 
@@ -13,7 +13,7 @@ def markdown(report: Report) -> str:
     """Return a report as Markdown: the verdict, a table of topics, and the failures."""
     capabilities = report.capabilities
     about = " ".join(filter(None, (capabilities.get("name"), capabilities.get("version"))))
-    words = ", ".join(f"{word} {capabilities[word]}" for word in ("angle", "table", "compute"))
+    words = words_told(capabilities)
     lines = [
         f"# RoPE conformance of {_inline(report.target)}",
         "",
@@ -33,7 +33,7 @@ def _verdict(report: Report) -> str:
     if report.broken:
         return "Broken harness: no case was judged."
     if not report.clean:
-        return "Does not conform." if report.counts["fail"] + report.counts["errored"] else "Nothing passed."
+        return "Does not conform." if report.counts["pass"] or report.counts["fail"] else "Nothing passed."
     if not report.ok:
         return f"Partial run, no verdict: {left_out(report)}."
     return f"{report.scope().capitalize()}."
@@ -55,7 +55,7 @@ def _failures(report: Report) -> list[str]:
     wrong = [result for result in report.results if result.verdict in ("fail", "errored")]
     if not wrong:
         return []
-    told = [line for result in wrong[:SHOWN] for line in failure(result)]
+    told = [line for result in wrong[:SHOWN] for line in failure(result, report.asked)]
     rest = [f".. and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
     return [
         "",

@@ -11,7 +11,7 @@ from typing import Any
 from ..cases import all_cases
 from ..judge.reach import Step, exact_up_to
 from ..verdicts import VERDICTS
-from .report import Report
+from .report import Report, replay, words_told
 
 
 def entry(report: Mapping[str, Any], **about: Any) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def entry(report: Mapping[str, Any], **about: Any) -> dict[str, Any]:
         "target": report["target"]["target"],
         "name": capabilities["name"] or report["target"]["target"],
         "version": capabilities["version"],
-        "words": ", ".join(f"{word} {capabilities[word]}" for word in ("angle", "table", "compute")),
+        "words": words_told(capabilities),
         "dtypes": capabilities["dtypes"],
         "topics": {topic: [found[verdict] for verdict in VERDICTS] for topic, found in topics.items()},
         "counts": report["counts"],
@@ -60,11 +60,6 @@ def not_run(target: str, name: str, version: str, reason: str) -> dict[str, Any]
         "diagnosis": [],
     }
     return {"target": target, "name": name, "version": version, "failures": [], "not_run": reason, **empty}
-
-
-def replay(asked: str, case: str) -> str:
-    """Return the command that runs one case on what was asked for: a target's name, or --command and a program."""
-    return f"ropecore conformance {asked} --case {shlex.quote(case)}"
 
 
 def _failure(result: Mapping[str, Any], asked: str, case: Any, explain: Any) -> dict[str, Any]:
@@ -94,10 +89,12 @@ def _reasons(results: Iterable[Mapping[str, Any]]) -> list[list[Any]]:
     return [[reason, count] for reason, count in found.most_common()]
 
 
-def html(report: Report, asked: str | None = None) -> str:
-    """Return the page of one report; asked: see `entry`."""
+def html(report: Report) -> str:
+    """Return the page of one report."""
     return page(
-        [entry(json.loads(report.to_json()), asked=asked)], f"RoPE conformance of {report.target}", report.suite
+        [entry(json.loads(report.to_json()), asked=report.asked or None)],
+        f"RoPE conformance of {report.target}",
+        report.suite,
     )
 
 

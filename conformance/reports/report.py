@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import platform
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ import ropecore
 
 from ..cases import Case
 from ..diagnosis import Diagnosis, diagnose
-from ..judge.reach import Step, told
+from ..judge.reach import Step, missed, told
+from ..target import WORDS as OF_PRECISION
+from ..target import word_of
 from ..verdicts import VERDICTS, Outcome, Verdict, Worst
 
 SCHEMA = "ropecore-report/1"
@@ -98,6 +101,7 @@ class Report:
     reach: tuple[Step, ...] = ()  # the error by position, of a whole run
     suite: Mapping[str, str] = field(default_factory=suite)
     environment: Mapping[str, str] = field(default_factory=environment)
+    asked: str = ""  # the words of the command line that name the target; none for an object
 
     @property
     def counts(self) -> dict[str, int]:
@@ -107,9 +111,22 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Return whether something passed and nothing failed, however little was run."""
+        """Return whether something passed, nothing failed, and the measured reach is the declared one."""
         counts = self.counts
-        return not self.broken and counts["pass"] > 0 and not counts["fail"] and not counts["errored"]
+        wrong = counts["fail"] or counts["errored"] or self.inexact
+        return not self.broken and counts["pass"] > 0 and not wrong
+
+    @property
+    def inexact(self) -> str:
+        """Return where a target that was measured is less exact than it declares, or nothing."""
+        step = missed(self.reach)
+        if step is None:
+            return ""
+        angle = word_of(self.capabilities["angle"], "float32")
+        return (
+            f"angle {angle} is declared, and at position {step.position:,} cosines and sines are off by {step.error:.2g}, "
+            f"{step.units:.3g} times the bound (R-10.6)"
+        )
 
     @property
     def ok(self) -> bool:
@@ -127,7 +144,7 @@ class Report:
         most = counts["fail"] + counts["errored"] > counts["pass"]
         if most and not all(fnmatchcase(each.case.id, SMALLEST) for each in self.results):
             lines.append(f"more than half of all cases failed: begin with the smallest, --case '{SMALLEST}'")
-        return lines
+        return [*lines, *([f"FAILED reach: {self.inexact}"] if self.inexact else [])]
 
     def to_json(self) -> str:
         """Return the report as JSON text of schema ropecore-report/1."""
@@ -152,7 +169,7 @@ class Report:
         if self.broken:
             return f"{self.target}: broken harness, no case was judged\n  {self.broken}\n0 passed, 0 failed"
         wrong = [result for result in self.results if result.verdict in ("fail", "errored")]
-        lines = self.first_lines() + [line for result in wrong for line in failure(result)]
+        lines = self.first_lines() + [line for result in wrong for line in failure(result, self.asked)]
         selection = self.selection
         if not selection.whole:
             left_out = (
@@ -224,8 +241,22 @@ def _number(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def failure(result: Result) -> list[str]:
-    """Return the lines about one failure: what, by which rules, how far off, and the bugs that the case catches."""
+def words_told(capabilities: Mapping[str, Any]) -> str:
+    """Return the declared precision in words."""
+    return ", ".join(f"{name} {_word_told(capabilities[name])}" for name in OF_PRECISION)
+
+
+def _word_told(word: Any) -> str:
+    return word if isinstance(word, str) else " and ".join(f"{each} for {dtype}" for dtype, each in word.items())
+
+
+def replay(asked: str, case: str) -> str:
+    """Return the shortest call that runs one case again; asked: a target's name, --command and a program, or "" for an object."""
+    return f"ropecore conformance {asked} --case {shlex.quote(case)}" if asked else f"run(target, ids={case!r})"
+
+
+def failure(result: Result, asked: str) -> list[str]:
+    """Return the lines about one failure: what, by which rules, how far off, what the case catches, and how to run it again."""
     case, outcome = result.case, result.outcome
     where = " ".join(filter(None, (result.variant and f"[{result.variant}]", str(outcome.way) if outcome.way else "")))
     lines = [
@@ -237,4 +268,4 @@ def failure(result: Result) -> list[str]:
         lines.append(f"  worst: {outcome.worst}")
     if case.flags:
         lines.append(f"  this case catches {', '.join(case.flags)}")
-    return lines
+    return [*lines, f"  again: {replay(asked, case.id)}"]
