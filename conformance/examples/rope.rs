@@ -159,9 +159,9 @@ fn canonical(mut plan: Plan) -> Plan {
 // Chapter 3. Pairings and lanes
 
 /// Appendix A, marked as in PLAN_KEYS.
-const CONFIG_KEYS: &str = "head_dim pairing base? rotary_dim= scaling? frequency_dim= \
-     lane_offset= out_pairing= sections? axes= axis_order= axis_frequencies= axis_blocks= \
-     axis_kinds= direction= attention_factor= inv_freq?";
+const CONFIG_KEYS: &str = "head_dim pairing base? rotary_dim? scaling? frequency_dim? \
+     lane_offset= out_pairing? sections? axes? axis_order= axis_frequencies= axis_blocks= \
+     axis_kinds? direction= attention_factor? inv_freq?";
 
 fn plan_from_config(config: &Json, seq_len: &Json) -> Res<Plan> {
     check_keys(config, CONFIG_KEYS, "")?;
@@ -169,7 +169,7 @@ fn plan_from_config(config: &Json, seq_len: &Json) -> Res<Plan> {
     let lane_offset = config.size_of("lane_offset", 0, head_dim - 2)?.unwrap_or(0);
     let room = head_dim - lane_offset;
     let rotary_dim = config.size_of("rotary_dim", 2, room)?.unwrap_or(room);
-    let name = if config.has("rotary_dim") { "rotary_dim" } else { "head_dim" };
+    let name = if config.is_given("rotary_dim") { "rotary_dim" } else { "head_dim" };
     need(rotary_dim % 2 == 0, name)?;
     let rule = Rule::of(config.get("scaling"))?;
     let n = length(&rule, seq_len)?;
@@ -178,7 +178,7 @@ fn plan_from_config(config: &Json, seq_len: &Json) -> Res<Plan> {
         let pairing = config.choice(key, &["half_split", "interleaved"])?;
         Ok(lanes_of_pairs(pairing, lane_offset, &axes.blocks))
     };
-    let out = if config.has("out_pairing") { "out_pairing" } else { "pairing" };
+    let out = if config.is_given("out_pairing") { "out_pairing" } else { "pairing" };
     let m = log_magnitudes(&rule, rotary_dim);
     let plan = Plan {
         head_dim,
@@ -225,10 +225,10 @@ fn frequencies(config: &Json, axes: &Axes, rule: &Rule, n: f64) -> Res<Vec<Vec<f
     let base = config.finite("base")?;
     need(base.is_none_or(|b| b > 0.0), "base")?;
     let d = config.size_of("frequency_dim", 1, usize::MAX)?.map(|d| d as f64);
-    let source = if config.get("inv_freq").is_null() { "base" } else { "inv_freq" };
+    let name = if config.is_given("inv_freq") { "inv_freq" } else { "frequencies" };
     need(rule.name.is_empty() || axes.matrix.is_none(), "scaling")?;
     need(d.is_none() || !axes.per_axis, "frequency_dim")?;
-    need(source == "base" || !axes.per_axis, "inv_freq")?;
+    need(!config.is_given("inv_freq") || !axes.per_axis, "inv_freq")?;
     need(rule.name != "longrope" || !axes.per_axis, "scaling")?;
     let mut rows = axes.matrix.clone().unwrap_or_default();
     if rows.is_empty() {
@@ -245,10 +245,10 @@ fn frequencies(config: &Json, axes: &Axes, rule: &Rule, n: f64) -> Res<Vec<Vec<f
             rows.push(row);
         }
     }
-    let direction = config.finite("direction")?.unwrap_or(1.0); // R-3.6
+    let direction = config.given("direction", Json::whole)?.unwrap_or(1.0); // R-3.6
     need(direction.abs() == 1.0, "direction")?;
     rows.iter_mut().flatten().for_each(|f| *f *= direction);
-    need(rows.iter().flatten().all(|f| f.abs() <= POW_2_30), source)?;
+    need(rows.iter().flatten().all(|f| f.abs() <= POW_2_30), name)?;
     Ok(rows)
 }
 
@@ -482,7 +482,7 @@ fn attention_factor(config: &Json, rule: &Rule) -> Res<f64> {
             return Ok(own);
         }
     };
-    need(!config.has("attention_factor"), "attention_factor")?;
+    need(!config.is_given("attention_factor"), "attention_factor")?;
     Ok(rule.get("attention_factor", of_rule))
 }
 
@@ -499,7 +499,7 @@ struct Axes {
 }
 
 fn axes(config: &Json, pairs: usize) -> Res<Axes> {
-    let n = if config.has("axes") { check_axis_names(config)? } else { 1 };
+    let n = if config.is_given("axes") { check_axis_names(config)? } else { 1 };
     let is_list = |json: &Json| matches!(json, Json::List(_));
     let rows = config.get("inv_freq").list().unwrap_or_default();
     let has_matrix = rows.iter().any(is_list);
@@ -508,18 +508,17 @@ fn axes(config: &Json, pairs: usize) -> Res<Axes> {
     let sections = config.given("sections", Json::sizes)?;
     if let Some(sections) = &sections {
         need(!has_matrix && sections.iter().sum::<usize>() == pairs, "sections")?;
-        need(sections.len() == n || !config.has("axes"), "sections")?;
+        need(sections.len() == n || !config.is_given("axes"), "sections")?;
     }
-    need(config.has("axes") || sections.is_none() && !has_matrix, "axes")?;
+    need(config.is_given("axes") || sections.is_none() && !has_matrix, "axes")?;
     if let Some(matrix) = &matrix {
         let even = matrix.iter().all(|row| row.len() == matrix[0].len());
         need(matrix.len() == pairs && even, "inv_freq")?;
         need(matrix[0].len() == n, "axes")?;
     }
     let blocks = config.given("axis_blocks", Json::boolean)?.unwrap_or(false);
-    let way = config.get("axis_frequencies");
-    let per_axis =
-        !way.is_null() && config.choice("axis_frequencies", &["shared", "per_axis"])? == "per_axis";
+    let per_axis = config.is_given("axis_frequencies")
+        && config.choice("axis_frequencies", &["shared", "per_axis"])? == "per_axis";
     let order = config.get("axis_order");
     let chunked = order.is_null() || order.text() == Some("chunked");
     let plain = chunked && !per_axis && !blocks && (n == 1 || has_matrix);
@@ -672,7 +671,9 @@ fn behind_offset(offset: &Json, plan: &Plan, layout: &Layout) -> Res<Positions> 
         }
         single => single.whole().map(|start| vec![start]),
     };
-    let Some(starts) = starts else {
+    let last = layout.tokens.saturating_sub(1) as f64;
+    let in_range = |start: &f64| *start > -POW_2_31 && start + last < POW_2_31;
+    let Some(starts) = starts.filter(|starts| starts.iter().all(in_range)) else {
         return refuse("offset");
     };
     let tokens = |&start: &f64| (0..layout.tokens).map(move |i| start + i as f64);
@@ -861,6 +862,10 @@ impl Json {
 
     fn has(&self, key: &str) -> bool {
         matches!(self, Json::Object(map) if map.contains_key(key))
+    }
+
+    fn is_given(&self, key: &str) -> bool {
+        !self.get(key).is_null()
     }
 
     fn is_null(&self) -> bool {
