@@ -12,6 +12,7 @@ from ropecore.config import RopeConfig
 from ropecore.errors import RopeError
 from ropecore.lanes import PAIRINGS
 from ropecore.limits import read_json
+from ropecore.plan import RotaryPlan
 from ropecore.read import read_configs
 from ropecore.read.families import UnknownFamily
 from ropecore.read.keys import head_counts
@@ -30,6 +31,7 @@ from .common import progress
 
 CONVERTED, FAILED = 0, 1
 LANES = ("head_dim", "rotary_dim", "lane_offset")
+LayerLanes = dict[int, dict[str, int]]
 ANY_BASE = 10_000.0  # it does not show in a permutation of lanes
 GIVE_SIZES = "Give --head-dim, --n-heads, --n-kv-heads and --rotary-dim."
 EXAMPLES = """\
@@ -87,18 +89,16 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> int:
     """Run the command with parsed arguments and return its exit status."""
     checkpoint = open_checkpoint(options.checkpoint)  # before sizes are asked for: it may not be there
-    sizes = _sizes(options, checkpoint)
-    lanes = {name: sizes[name] for name in LANES}
-    before, after = (
-        RopeConfig(base=ANY_BASE, pairing=pairing, **lanes).plan()
-        for pairing in (*(name for name in PAIRINGS if name != options.to), options.to)
-    )
+    sizes, by_layer = _sizes(options, checkpoint)
+    before, after = _plans({name: sizes[name] for name in LANES}, options.to)
+    layers = {number: _plans(lanes, options.to) for number, lanes in by_layer.items()}
     try:
         with progress("bytes") as show:
             done = convert_checkpoint(
                 checkpoint, options.output, before, after, n_heads=sizes["n_heads"], n_kv_heads=sizes["n_kv_heads"],
                 fused=options.fused, patterns=None if options.pattern is None else tuple(options.pattern),
-                progress=show and (lambda done, of: show(done, of, "write and verify")), dry_run=options.dry_run,
+                layers=layers, dry_run=options.dry_run,
+                progress=show and (lambda done, of: show(done, of, "write and verify")),
             )  # fmt: skip
     except (OSError, VerificationError) as error:
         print(f"ropecore: {error}", file=sys.stderr)
@@ -110,6 +110,14 @@ def main(options: argparse.Namespace) -> int:
     return CONVERTED
 
 
+def _plans(lanes: Mapping[str, Any], to: str) -> tuple[RotaryPlan, RotaryPlan]:
+    """Return the plans of a head before and after."""
+    other = next(name for name in PAIRINGS if name != to)
+    return RopeConfig(base=ANY_BASE, pairing=other, **lanes).plan(), RopeConfig(
+        base=ANY_BASE, pairing=to, **lanes
+    ).plan()
+
+
 def _pattern(text: str) -> tuple[str, str]:
     role, equals, glob = text.partition("=")
     if not equals or not glob or role not in ROLES:
@@ -117,13 +125,17 @@ def _pattern(text: str) -> tuple[str, str]:
     return role, glob
 
 
-def _sizes(options: argparse.Namespace, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return head_dim, n_heads, n_kv_heads, rotary_dim and lane_offset: of the options, else of a configuration, else refused."""
+def _sizes(options: argparse.Namespace, checkpoint: Checkpoint) -> tuple[dict[str, Any], LayerLanes]:
+    """Return head_dim, n_heads, n_kv_heads, rotary_dim and lane_offset, and the lanes of layers that have others.
+
+    They are those of the options, else of a configuration, else refused.
+    """
     names = ("head_dim", "n_heads", "n_kv_heads", "rotary_dim")
     sizes = {name: getattr(options, name) for name in (*names, "lane_offset")}
+    by_layer: LayerLanes = {}
     path = options.config or _config_beside(Path(options.checkpoint))
     if path is not None and None in (sizes[name] for name in names):
-        said = config_sizes(read_json("--config", path), options, is_converted(checkpoint))
+        said, by_layer = config_sizes(read_json("--config", path), options, is_converted(checkpoint))
         sizes = {name: said.get(name) if size is None else size for name, size in sizes.items()}
     for name in ("head_dim", "n_heads"):
         if sizes[name] is None:
@@ -133,7 +145,7 @@ def _sizes(options: argparse.Namespace, checkpoint: Checkpoint) -> dict[str, Any
             )
     if sizes["n_kv_heads"] is None:
         sizes["n_kv_heads"] = sizes["n_heads"]
-    return {**sizes, "lane_offset": sizes["lane_offset"] or 0}
+    return {**sizes, "lane_offset": sizes["lane_offset"] or 0}, by_layer
 
 
 def is_converted(checkpoint: Checkpoint) -> bool:
@@ -141,8 +153,12 @@ def is_converted(checkpoint: Checkpoint) -> bool:
     return any(PAIRING_KEY in header.metadata for header in checkpoint.headers.values())
 
 
-def config_sizes(config: Mapping[str, Any], options: argparse.Namespace, converted: bool) -> dict[str, int]:
+def config_sizes(
+    config: Mapping[str, Any], options: argparse.Namespace, converted: bool
+) -> tuple[dict[str, int], LayerLanes]:
     """Return head_dim, rotary_dim, lane_offset and the heads of a model's text part, as `read_configs` reads it.
+
+    Where its layers rotate different lanes, also those of each layer.
 
     What the reader refuses is refused, and a model that rotates already as it shall rotate after.
     """
@@ -162,11 +178,18 @@ def config_sizes(config: Mapping[str, Any], options: argparse.Namespace, convert
         raise RopeError(
             "--to", options.to, "is how this model rotates already, as its configuration says", cure, "R-3.1"
         )
-    lanes = {(rope.head_dim, 2 * rope.n_pairs, rope.lane_offset) for rope in ropes}
-    if len(lanes) > 1:
-        reason = "has layers that rotate different lanes (head_dim, rotary_dim, lane_offset)"
-        raise RopeError("--config", sorted(lanes), reason, "Convert them by ropecore.convert_pairing.", "R-3.7")
-    return dict(zip(LANES, lanes.pop(), strict=True)) | head_counts(text_keys(config))
+    lanes = {
+        rope: {"head_dim": rope.head_dim, "rotary_dim": 2 * rope.n_pairs, "lane_offset": rope.lane_offset}
+        for rope in ropes
+    }
+    first = lanes[ropes[0]]
+    by_layer: LayerLanes = {}
+    if any(own != first for own in lanes.values()):
+        if any(rope.report is None or rope.report.layers is None for rope in ropes):
+            reason = "has layers that rotate different lanes, and does not say which"
+            raise RopeError("--config", list(found), reason, "Convert them by ropecore.convert_pairing.", "R-3.7")
+        by_layer = {i: lanes[rope] for rope in ropes if rope.report for i in rope.report.layers or ()}
+    return first | head_counts(text_keys(config)), by_layer
 
 
 def _config_beside(checkpoint: Path) -> Path | None:

@@ -90,9 +90,12 @@ def _by_type(part: Part, listed: list[str]) -> list[LayerType]:
         names = list(own)
     if not names:
         return [LayerType("", {}, _turning(listed, []))]
-    chosen = [name for name in names if name in listed] or names
+    chosen = [
+        name for name in names if name in listed or "types" in part.row
+    ] or names  # RoPEs that no layer type names
+    told = listed if set(listed) & set(chosen) else []
     return [
-        LayerType(name, _overrides(own, rope if nested else {}, name), _indices(listed, name), name) for name in chosen
+        LayerType(name, _overrides(own, rope if nested else {}, name), _indices(told, name), name) for name in chosen
     ]
 
 
@@ -111,7 +114,8 @@ def _turning(listed: list[str], rotating: list[str]) -> tuple[int, ...] | None:
 
 
 def _indices(listed: list[str], name: str) -> tuple[int, ...] | None:
-    return tuple(i for i, layer in enumerate(listed) if layer == name) or None
+    """Return the layers of a type; None where the list says nothing of the types that have a RoPE."""
+    return tuple(i for i, layer in enumerate(listed) if layer == name) if listed else None
 
 
 # keys that hold a value a layer

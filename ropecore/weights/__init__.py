@@ -7,8 +7,8 @@ quantisation scales, LoRA's B.  Values and the output projection stay as they ar
 
 import fnmatch
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
@@ -235,6 +235,7 @@ class Projections:
     fused: how a fused q, k, v projection is laid out: "concat" (all q heads, all k heads, all v heads) or "grouped" (for each key
     head: its query heads, itself, its value head; GPT-NeoX, InternLM 2).
     patterns: pairs (role, glob of tensor names), with roles of ROLES; None: the usual names, outside vision and audio towers.
+    layers: the order of the layers that have another one, by their number in a tensor's name.
     """
 
     order: IntArray
@@ -242,11 +243,19 @@ class Projections:
     n_kv_heads: HeadCount
     fused: Fused | None = None
     patterns: Patterns | None = None
+    layers: Mapping[int, IntArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_fields(self)
         if self.n_heads % self.n_kv_heads:
             raise RopeError("n_kv_heads", self.n_kv_heads, f"does not divide n_heads={self.n_heads}", rule="R-12.7")
+
+    def lane_order(self, name: str) -> IntArray:
+        """Return the order of the lanes of a head in this tensor: its layer's."""
+        if not self.layers:
+            return self.order
+        number = next((int(part) for part in name.split(".") if part.isdecimal()), None)
+        return self.order if number is None else self.layers.get(number, self.order)
 
     def role(self, name: str) -> str | None:
         """Return which of ROLES a tensor of this name has, or None."""
@@ -275,7 +284,7 @@ class Projections:
             return None
         entries = size if kind == "norm" else int(shape[0])
         try:
-            order = entry_order(self.order, entries, self._rotates(role, name), kind)
+            order = entry_order(self.lane_order(name), entries, self._rotates(role, name), kind)
         except RopeError as error:
             raise RopeError(name, tuple(shape), error.reason, error.cure, error.rule) from error
         return None if np.array_equal(order, np.arange(len(order))) else order

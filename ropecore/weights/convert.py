@@ -23,7 +23,7 @@ from ropecore.arguments import Count, Flag, Function, HeadCount, PathLike, check
 from ropecore.errors import RopeError
 from ropecore.lanes import IntArray
 from ropecore.limits import open_file, parse_json, read_json
-from ropecore.plan import Plan
+from ropecore.plan import Plan, RotaryPlan
 from ropecore.weights import Fused, Patterns, Projections, lane_order
 
 LARGEST_HEADER = 100_000_000  # bytes; the limit of the format's own reader, and ours for an index
@@ -122,6 +122,17 @@ def checkpoint_or_path(argument: str, value: Any) -> Any:
     return value if isinstance(value, Checkpoint) else path(argument, value)
 
 
+def layer_plans(argument: str, value: Any) -> Mapping[int, tuple[RotaryPlan, RotaryPlan]]:
+    """Return pairs of plans by the number of their layer, or refuse what is none."""
+    if not isinstance(value, Mapping) or not all(
+        type(number) is int and isinstance(plans, tuple) and [type(plan) for plan in plans] == [RotaryPlan] * 2
+        for number, plans in value.items()
+    ):
+        raise RopeError(argument, value, "must hold plan_from and plan_to by the number of a layer", rule="R-12.6")
+    return value
+
+
+LayerPlans = Annotated[Mapping[int, tuple[RotaryPlan, RotaryPlan]], layer_plans]
 Source = Annotated["str | os.PathLike[str] | Checkpoint", checkpoint_or_path]
 
 
@@ -145,6 +156,7 @@ def convert_checkpoint(
     n_kv_heads: HeadCount,
     fused: Fused | None = None,
     patterns: Patterns | None = None,
+    layers: LayerPlans | None = None,
     progress: Function | None = None,
     commit_every: Count = COMMIT_EVERY,
     dry_run: Flag = False,
@@ -155,6 +167,7 @@ def convert_checkpoint(
     it.  output: a file for a file, a folder for an index or a folder; it must not exist yet (an empty folder may).
     Configurations and tokenizers are not copied.
     n_heads, n_kv_heads, fused, patterns: which tensors change and how they hold heads; see `Projections`.
+    layers: plan_from and plan_to of the layers that have others, by number.
     progress: called with bytes done and bytes in all; every byte counts twice, written and read back.  dry_run: write nothing.
 
     A run that was killed is finished by the same call, and gives the same bytes.  Memory: a few chunks, or one head's rows of a
@@ -164,10 +177,11 @@ def convert_checkpoint(
     checkpoint = source if isinstance(source, Checkpoint) else open_checkpoint(source)
     target = _target(checkpoint, Path(output))
     order = lane_order(plan_from, plan_to)
-    if np.array_equal(order, np.arange(len(order))):
+    orders = {number: lane_order(*plans) for number, plans in (layers or {}).items()}
+    if all(np.array_equal(one, np.arange(len(one))) for one in (order, *orders.values())):
         reason, cure = "asks for the weights that plan_from has", "Use the checkpoint as it is."
         raise RopeError("plan_to", plan_to, reason, cure, "R-3.3")
-    projections = Projections(order, n_heads, n_kv_heads, fused, patterns)
+    projections = Projections(order, n_heads, n_kv_heads, fused, patterns, orders)
     _check_not_converted(checkpoint, plan_to.pairing)
     shards = [_shard(name, header, projections, plan_to.pairing) for name, header in checkpoint.headers.items()]
     names = [tensor.name for shard in shards for tensor in shard.old.tensors]
@@ -326,7 +340,7 @@ def _moves(header: Header, projections: Projections) -> dict[str, IntArray]:
         if tensor.n_bytes % len(order):
             reason = f"the rows of {tensor.dtype} do not end at whole bytes"
             raise RopeError(tensor.name, tensor.shape, reason, "Convert it before it is packed.", "R-12.7")
-        head_dim, entries = len(projections.order), len(order)
+        head_dim, entries = len(projections.lane_order(tensor.name)), len(order)
         by_head = entries % head_dim == 0 and (order // head_dim == np.arange(entries) // head_dim).all()
         window = head_dim if by_head else entries
         moves[tensor.name] = order.reshape(-1, window) - window * np.arange(entries // window)[:, None]

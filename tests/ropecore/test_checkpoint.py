@@ -1081,7 +1081,7 @@ def test_a_bar_where_somebody_looks_on(tmp_path: Path) -> None:
 
 def sizes_of(config: Any, to: str = "interleaved", **options: Any) -> tuple[Any, ...]:
     given = dict.fromkeys(("head_dim", "rotary_dim", "lane_offset")) | {"to": to, "lenient": False} | options
-    said = config_sizes(config, argparse.Namespace(**given), converted=False)
+    said, _ = config_sizes(config, argparse.Namespace(**given), converted=False)
     return tuple(said.get(name) for name in ("head_dim", "n_heads", "n_kv_heads", "rotary_dim"))
 
 
@@ -1143,6 +1143,46 @@ def test_sizes_of_params_json() -> None:
 def test_what_the_reader_refuses_is_not_converted(config: Any) -> None:
     with pytest.raises(RopeError):
         sizes_of(config)
+
+
+def test_layers_that_rotate_different_lanes_are_converted_each_as_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scores of layer 0, where 8 of 16 lanes rotate, and of layer 1, where all do, stay what they were."""
+    config = {
+        "model_type": "step3p5", "head_dim": 16, "hidden_size": 12, "num_attention_heads": 4, "num_attention_groups": 2,
+        "num_key_value_heads": 2, "layer_types": ["full_attention", "sliding_attention"], "rope_theta": [5e6, 1e4],
+        "partial_rotary_factors": [0.5, 1.0],
+    }  # fmt: skip
+    rng = np.random.default_rng(3)
+    tensors = {
+        f"model.layers.{i}.self_attn.{name}_proj.weight": rng.normal(size=(16 * heads, 12))
+        for i in range(2)
+        for name, heads in (("q", 4), ("k", 2))
+    }
+    (tmp_path / "in").mkdir()
+    save_file(tensors, tmp_path / "in" / "model.safetensors")
+    (tmp_path / "in" / "config.json").write_text(json.dumps(config))
+    assert run(capsys, str(tmp_path / "in"), "--to", "interleaved", "-o", str(tmp_path / "out"))[0] == 0
+    new = load_folder(tmp_path / "out")
+    ropes = ropecore.read_configs(config)
+
+    for i, rope in enumerate(ropes[f"text/{name}"] for name in config["layer_types"]):
+        scores = []
+        for weights, plan in ((tensors, rope.plan()), (new, rope.replace(pairing="interleaved").plan())):
+            x = np.random.default_rng(4).normal(size=(5, 12))
+            q, k = (x @ weights[f"model.layers.{i}.self_attn.{name}_proj.weight"].T for name in "qk")
+            q, k = (t.reshape(5, -1, 16).transpose(1, 0, 2) for t in (q, k))
+            q, k = (ropecore.rotate(plan, t, *ropecore.cos_sin(plan, np.arange(5))) for t in (q, k))
+            scores.append(q @ np.repeat(k, 2, axis=0).transpose(0, 2, 1))
+        assert np.allclose(*scores, rtol=1e-12, atol=1e-12)
+        name = f"model.layers.{i}.self_attn.k_proj.weight"
+        assert not np.array_equal(new[name], tensors[name])
+
+
+def test_layers_that_differ_and_are_not_told_are_refused() -> None:
+    with pytest.raises(RopeError, match="does not say which"):
+        sizes_of({"model_type": "gemma4_text"})
 
 
 def test_the_command_reads_each_file_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
