@@ -108,7 +108,7 @@ def unlike(config: RopeConfig, rope: MeasuredRope) -> str:
     if own.n_axes != plan.n_axes:
         return f"positions have {own.n_axes} axes, not {plan.n_axes}"
     known = own_frequencies(config.to_dict(), plan.lanes)
-    limit = np.reshape(known, (-1, 1)) * UNIT * np.abs(plan.frequencies) + 4 * rope.resolution
+    limit = np.reshape(known.k, (-1, 1)) * UNIT * np.abs(plan.frequencies) + 4 * rope.resolution
     apart = np.abs(np.remainder(own.frequencies - plan.frequencies + math.pi, 2 * math.pi) - math.pi)
     if (apart > limit).any():
         row = int((apart - limit).max(axis=1).argmax())

@@ -71,7 +71,6 @@ def _value(name: str, config: Any, model: Any, side: int, positions: Any, parame
 def _tokens(config: Any, name: str) -> Any:
     size = int(getattr(config, "vocab_size", 64) or 64)
     ids = torch.arange(3, 3 + TOKENS) % max(2, min(size, 64))
-    books = getattr(config, "num_codebooks", None)
     return ids[None]
 
 
@@ -87,7 +86,8 @@ def _patch(config: Any) -> int:
     channels = (
         getattr(config, "in_channels", None) or getattr(config, "num_channels", None) or getattr(config, "in_chans", 3)
     )
-    return int(channels * (getattr(config, "temporal_patch_size", 1) or 1) * size * size)
+    frames = getattr(config, "temporal_patch_size", 1) or 1
+    return int((channels or 3) * frames * size * size)
 
 
 def _image(config: Any) -> Any:

@@ -58,7 +58,7 @@ def _without_init_weights() -> Iterator[None]:
         yield
 
 
-class Spared(TorchDispatchMode):
+class Spared(TorchDispatchMode):  # type: ignore[misc]
     """While a model is made: take no memory for tensors as large as weights, and fill none of them."""
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -70,7 +70,7 @@ class Spared(TorchDispatchMode):
         return function(*args, **kwargs)
 
 
-class Weightless(TorchDispatchMode):
+class Weightless(TorchDispatchMode):  # type: ignore[misc]
     """Run operations as they are, but those that multiply a missing weight: their result is zero, in its shape."""
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -91,7 +91,7 @@ MULTIPLY = {ATEN.mm, ATEN.addmm, ATEN.bmm, ATEN.baddbmm, ATEN.mv, ATEN.addmv, AT
 
 
 def _is_missing(value: Any) -> bool:
-    return torch.is_tensor(value) and value.numel() > LARGE and value.untyped_storage().nbytes() <= 16
+    return bool(torch.is_tensor(value) and value.numel() > LARGE and value.untyped_storage().nbytes() <= 16)
 
 
 def _shape_alone(value: Any) -> Any:

@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -90,9 +91,9 @@ def _runs(model: Any, tap: Tap) -> Iterator[tuple[str, Run]]:
         if hasattr(module, "config") and hasattr(module, "main_input_name")
     ]
     for path, module in inner:
-        yield path, lambda positions, module=module: _whole(module, positions)
+        yield path, partial(_whole, module)
     for path in list(users(model)):
-        yield path, lambda positions, path=path: _alone(model, path, positions)
+        yield path, partial(_alone, model, path)
 
 
 def _whole(module: Any, positions: Any) -> None:
@@ -237,9 +238,9 @@ def _ropes(model: Any, done: Survey) -> Iterator[MeasuredRope]:
     """Yield the RoPEs: layers whose matrices are the same are one."""
     groups: dict[Any, list[tuple[Where, Seen]]] = {}
     for where, seen in done.seen.items():
-        path, tensor = where
+        path = where[0]
         held = b"".join(
-            np.float64(place).tobytes() + matrix.tobytes() for place, matrix in sorted(seen.matrices.items())
+            np.array(place, np.float64).tobytes() + matrix.tobytes() for place, matrix in sorted(seen.matrices.items())
         )
         groups.setdefault(
             (part_of(model, path), pattern(path), hash(held), seen.call.size, seen.call.offset), []
