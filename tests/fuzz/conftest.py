@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hostile import EXAMPLES
 from hypothesis import HealthCheck, settings
 
 from ropecore import RopeError
 from ropecore.conformance.process import ProgramError
 from ropecore.spec import SpecError
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))  # of each surface; tox -e fuzz asks for more
 REFUSALS = (RopeError, SpecError, ProgramError)
 TRIED: Counter[str] = Counter()
 REFUSED: Counter[str] = Counter()

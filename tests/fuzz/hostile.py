@@ -1,6 +1,7 @@
 """Values of every kind, as right arguments and as wrong ones: what a caller, a file or a program may give."""
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -10,6 +11,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 import ropecore
+
+EXAMPLES = int(
+    os.environ.get("FUZZ_EXAMPLES", "4")
+)  # of each surface, with some fifteen calls each; tox -e fuzz asks for more
 
 
 class Raising:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hostile import CONFIG, JSON, PLAN
+from hostile import CONFIG, EXAMPLES, JSON, PLAN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -194,7 +194,7 @@ FORMATS: dict[str, tuple[Callable[[Path, bytes], Any], st.SearchStrategy[bytes]]
 def test_files_are_read_or_refused(name: str, attempt: Callable[..., Any], tmp_path: Path) -> None:
     read, contents = FORMATS[name]
 
-    @settings(settings.get_profile("fuzz"))
+    @settings(settings.get_profile("fuzz"), max_examples=4 * EXAMPLES)
     @given(contents)
     def tried(content: bytes) -> None:
         attempt(name, lambda: read(tmp_path, content))
@@ -245,7 +245,7 @@ def test_the_command_line_answers_with_a_status(attempt: Callable[..., Any], tmp
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.TextIOWrapper(io.BytesIO(), "utf-8")):
             yield
 
-    @settings(settings.get_profile("fuzz"))
+    @settings(settings.get_profile("fuzz"), max_examples=4 * EXAMPLES)
     @given(commands())
     def tried(words: list[str]) -> None:
         with quiet():
