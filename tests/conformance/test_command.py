@@ -1,4 +1,4 @@
-"""Programs as targets: the two examples conform, and a program that misbehaves is errored, never passed and never failed."""
+"""Programs as targets: the examples conform, and a program that misbehaves is errored, never passed and never failed."""
 
 import functools
 import json
@@ -28,6 +28,7 @@ from ropecore.conformance.target import FEATURES
 EXAMPLES = ROOT / "conformance" / "examples"
 SCHEMA = json.loads(files("ropecore.conformance").joinpath("protocol.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+WITHOUT_CONFIG = "the target starts from a config, and this case has none"
 FLAGS = ("-O2", "-std=c11", "-Wall", "-Wextra", "-Werror")
 CONVERSES = "import json, sys, time, os\nfor line in sys.stdin:\n    message = json.loads(line)\n    if message['command'] == 'stop':\n        break\n"
 STARTED = {"protocol": "ropecore-command/1", "name": "test", "version": "1", "language": "Python"}
@@ -36,6 +37,19 @@ SMALL = {"topic": "rotate"}
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="no node")
+
+
+@functools.cache
+def rustc_version() -> tuple[int, ...]:
+    """Return the version of rustc, (0,) where there is none: rope.rs needs 1.82."""
+    if shutil.which("rustc") is None:
+        return (0,)
+    said = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.match(r"rustc (\d+)\.(\d+)", said)
+    return tuple(map(int, found.groups())) if found else (0,)
+
+
+needs_rustc = pytest.mark.skipif(rustc_version() < (1, 82), reason="no rustc of 1.82 or newer")
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +66,34 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return compiled_with
 
 
-@pytest.fixture(params=[pytest.param("c", marks=needs_gcc), pytest.param("js", marks=needs_node)])
-def example(request: pytest.FixtureRequest, compiled: Any) -> Any:
+@pytest.fixture(scope="module")
+def rust(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The Rust example, compiled."""
+    program = tmp_path_factory.mktemp("rope_rs") / "rope"
+    subprocess.run(["rustc", "-O", "-D", "warnings", "-o", program, EXAMPLES / "rope.rs"], check=True)
+    return str(program)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("c", marks=needs_gcc),
+        pytest.param("js", marks=needs_node),
+        pytest.param("rs", marks=needs_rustc),
+        pytest.param("rs --config", marks=needs_rustc),
+    ]
+)
+def example(request: pytest.FixtureRequest) -> Any:
     """A function that gives an example's command, right or with a flipped sign."""
 
     def command(monkeypatch: pytest.MonkeyPatch, wrong: bool = False) -> list[str]:
         if request.param == "c":
+            compiled = request.getfixturevalue("compiled")
             return list(compiled("-DFLIP_SIGN") if wrong else compiled())
         if wrong:
             monkeypatch.setenv("FLIP_SIGN", "1")
-        return ["node", str(EXAMPLES / "rope.js")]
+        if request.param == "js":
+            return ["node", str(EXAMPLES / "rope.js")]
+        return [request.getfixturevalue("rust"), *request.param.split()[1:]]
 
     return command
 
@@ -98,6 +130,8 @@ def test_an_example_passes_every_case_that_it_declares(example: Any, monkeypatch
     with Program(example(monkeypatch)) as program:
         report = conformance.run(program)
     passed = {result.case.id for result in report.results if result.verdict == "pass"}
+    if report.capabilities["reads_config"]:
+        passed |= {result.case.id for result in report.results if result.outcome.reason == WITHOUT_CONFIG}
 
     assert report.ok, report.text()
     assert rotations <= passed
@@ -111,6 +145,35 @@ def test_an_example_with_a_flipped_sign_fails(example: Any, monkeypatch: pytest.
     assert report.counts["fail"] > 0.9 * report.selection.cases
     assert report.counts["errored"] == 0
     assert not report.clean
+
+
+@needs_rustc
+def test_the_rust_example_refuses_plans_and_configurations(rust: str) -> None:
+    """The tables of chapter 12 that the protocol does not ask for: it names the argument that the vectors name."""
+    shown_in_place_of_named = {"scaling.rule": {"su"}, "frequency_dim": {"ntk", "dynamic_ntk"}}
+    asked = {call: [case.data for case in all_cases() if case.data.get("call") == call] for call in ("plan", "config")}
+    for call, vectors in asked.items():
+        questions = [{**vector, "command": "run", "id": i} for i, vector in enumerate(vectors)]
+        command = [rust, "--config"] if call == "config" else [rust]
+        lines = "\n".join(json.dumps(question) for question in questions)
+        out = subprocess.run(command, input=lines, capture_output=True, text=True, check=True).stdout
+        answers = [json.loads(line).get("refused") for line in out.splitlines()]
+
+        assert len(answers) == len(vectors) > 10
+        for vector, refused in zip(vectors, answers, strict=True):
+            assert vector["argument"] in {refused, *shown_in_place_of_named.get(refused, ())}, vector["id"]
+
+
+@needs_rustc
+@pytest.mark.parametrize(
+    "line", ["[" * 100_000, '{"a": 1, "a": 2}', '{"command": "run"', '{"command": "go"}', "1 2", '"\\ud800"']
+)
+def test_the_rust_example_ends_at_what_is_no_question(rust: str, line: str) -> None:
+    done = subprocess.run([rust], input=line, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
 
 
 @needs_gcc
