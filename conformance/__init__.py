@@ -1,33 +1,42 @@
-"""The conformance suite: judge an implementation of RoPE by the golden vectors of `ropecore.spec`.
+"""The conformance suite: judge an implementation of RoPE by the golden vectors.
 
     import ropecore.conformance as conformance
 
     report = conformance.run(conformance.load_target("numpy"))
-    print(report.text())                       # failures, the likely bugs, and "N passed, N failed" as the last line
-    assert report.ok                           # all cases ran, some passed, none failed
+    print(report.text())  # failures, the likely bug, and at last "N passed, N failed"
+    assert report.ok      # all cases ran, some passed, none failed
 
-A target is any object or module with one function, `apply(plan, x, positions=positions) -> y`, x and y of shape (b, h, s, d).
-Each further name that it has is a capability, and is judged:
+A target is any object or module with one function, `apply(plan, x, positions=positions) -> y`, x
+and y of shape (b, h, s, d).  Each further name that it has is a capability, and is judged:
 
-    apply(.., offset=, tensor_format=, role=, inverse=, transpose=, precision=)    keywords that it takes, each for itself
-    apply(.., case=)                                               is given the vector's JSON object without the result
-    apply_(plan, x, positions=)                                    the same, in place
-    cos_sin(plan, positions, role=, precision=, dtype=)            tables, (.., n_pairs)
+    apply(.., offset=, tensor_format=, role=, inverse=, transpose=, precision=)
+                          keywords that it takes, each for itself
+    apply(.., case=)      is given the vector's JSON object without the result
+    apply_(plan, x, positions=)
+                          the same, in place
+    cos_sin(plan, positions, role=, precision=, dtype=)
+                          tables, (.., n_pairs)
     rotate(plan, x, cos, sin, tensor_format=, inverse=, transpose=)
-    shift(plan, x, delta, tensor_format=)                          rotated keys, moved
-    vjp(plan, x, g, positions=, offset=, tensor_format=)           the gradient with respect to x
-    from_meta(plan)                                                a module(x, positions=), built without memory that it got later
-    frequencies(config, seq_len)                                   (frequencies, attention_factor[, log_magnitude])
-    rules                                                          an object with ropecore's own names, such as RopeConfig
-    ambient(name)                                                  a context manager, or None where there is no such mode
-    asarray(numpy_array, dtype_name), to_numpy(array)              its own arrays; NumPy's unless given
-    variants                                                       {name: target}: the same in another mode
-    capabilities                                                   a mapping: see `Capabilities`
-    RopeError                                                      its refusals; ValueError and TypeError unless given
+    shift(plan, x, delta, tensor_format=)
+                          rotated keys, moved
+    vjp(plan, x, g, positions=, offset=, tensor_format=)
+                          the gradient with respect to x
+    from_meta(plan)       a module(x, positions=), built without memory that it got later
+    frequencies(config, seq_len)
+                          (frequencies, attention_factor[, log_magnitude])
+    rules                 an object with ropecore's own names, such as RopeConfig
+    ambient(name)         a context manager, or None where there is no such mode
+    asarray(numpy_array, dtype_name), to_numpy(array)
+                          its own arrays; NumPy's unless given
+    variants              {name: target}: the same in another mode
+    capabilities          a mapping: see `Capabilities`
+    RopeError             its refusals; ValueError and TypeError unless given
 
-A program in another language is a target too: `with Program("node rope.js") as program: run(program)` is what --command does.
+A program in another language is a target too: `with Program("node rope.js") as program:
+run(program)` is what --command does.
 
-Results are compared within the error model of rope.md, R-10.6, in the precision that the target declares.
+Results are compared within the error model of rope.md, R-10.6, in the precision that the target
+declares.
 """
 
 from .cases import Case as Case

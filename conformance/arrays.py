@@ -27,7 +27,9 @@ def decode_floats(source: Mapping[str, Any]) -> Floats:
 
 
 def decode_object(value: Any) -> Any:
-    """Return a config or a plan of a vector file with its numbers: those that are strings there, as `decode` reads them."""
+    """Return a config or a plan of a vector file with its numbers: those that are strings there, as
+    `decode` reads them.
+    """
     if isinstance(value, Mapping):
         return {key: decode_object(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -41,7 +43,9 @@ def _is_number(text: str) -> bool:
 
 
 def _number(value: float | str) -> float | int:
-    """Return a number of a vector file: NaN, infinities and integers beyond 2^53 are strings there."""
+    """Return a number of a vector file: NaN, infinities and integers
+    beyond 2^53 are strings there.
+    """
     if not isinstance(value, str):
         return value
     return float(value) if value in SPECIAL else int(value)

@@ -1,7 +1,8 @@
 """The error model of rope.md, R-10.6: how far a right result may be from the exact one.
 
-Everything is float64.  The model weighs magnitudes, so cos, sin and M may be off by a few 2^-53 without changing a verdict;
-they come from `ropecore.cos_sin`, which is accurate to 2^-52 at every position.
+Everything is float64.  The model weighs magnitudes, so cos, sin and M may be off by a few 2^-53
+without changing a verdict; they come from `ropecore.cos_sin`, which is accurate to 2^-52 at every
+position.
 """
 
 import dataclasses
@@ -40,7 +41,9 @@ SUBNORMAL = 2.0**-1073  # R-4.4: what a distance is at least, in absolute terms
 
 @dataclass(frozen=True)
 class Words:
-    """The precision that a target declares (R-10.1); `own`: it makes its own frequencies (R-10.8)."""
+    """The precision that a target declares (R-10.1); `own`: it makes its
+    own frequencies (R-10.8).
+    """
 
     angle: str = "float32"
     table: str = "float32"
@@ -50,7 +53,9 @@ class Words:
 
 @dataclass(frozen=True)
 class Own:
-    """What a target's own numbers may be off by (R-10.8); rows of `k` and `distance` are those of its plan."""
+    """What a target's own numbers may be off by (R-10.8); rows of `k` and `distance` are those of
+    its plan.
+    """
 
     k: float | Floats = 4.0  # of R-10.6, angle float32
     distance: float | Floats = 0.0  # relative, of F (R-4.4)
@@ -62,7 +67,9 @@ GIVEN = Own()  # the plan gives the frequencies
 
 @dataclass(frozen=True)
 class Turns:
-    """What the model reads of a plan at its positions; arrays are (.., n_pairs) or broadcast to it."""
+    """What the model reads of a plan at its positions; arrays are (..,
+    n_pairs) or broadcast to it.
+    """
 
     cos: Floats  # cos phi and sin phi, without M
     sin: Floats
@@ -76,14 +83,18 @@ class Turns:
     more_axes: int  # integer axes beyond FEW_AXES
 
     def fitted(self, shape: tuple[int, ...], order: tuple[int, ...]) -> "Turns":
-        """Return the arrays with their position axes in this order and shape, to broadcast against a tensor's pairs."""
+        """Return the arrays with their position axes in this order and shape, to broadcast against
+        a tensor's pairs.
+        """
         names = ("cos", "sin", "scale", "reach", "real_reach", "lost_reach", "tilt")
         arrays = {name: getattr(self, name).transpose(*order, len(order)).reshape(*shape, -1) for name in names}
         return dataclasses.replace(self, **arrays)
 
 
 def turns(plan: ropecore.RotaryPlan, positions: Array, role: str = "q") -> Turns:
-    """Return what the error model reads of a plan at positions, (..) for one axis and (n_axes, ..) for several."""
+    """Return what the error model reads of a plan at positions, (..) for one axis and (n_axes, ..)
+    for several.
+    """
     cos, sin = ropecore.cos_sin(plan, by_axis(plan, positions), role=role)  # with M
     grid = np.asarray(positions, np.float64)
     grid = grid if plan.n_axes > 1 else grid[None]
@@ -107,7 +118,9 @@ def turns(plan: ropecore.RotaryPlan, positions: Array, role: str = "q") -> Turns
 
 
 def by_axis(plan: ropecore.RotaryPlan, positions: Array) -> Array | list[Array]:
-    """Return positions as they are, or by axis where integer axes stand beside real ones: one array has one dtype."""
+    """Return positions as they are, or by axis where integer axes stand beside real ones: one array
+    has one dtype.
+    """
     if len(set(plan.real_axes)) < 2 or positions.ndim < 1:
         return positions
     return [
@@ -124,7 +137,9 @@ def _exponent(plan: ropecore.RotaryPlan, positions: Floats, role: str) -> Floats
 
 
 def table_bound(at: Turns, dtype: str, words: Words, own: Own = GIVEN) -> Floats:
-    """Return t of R-10.6 to R-10.9: the error of cos and of sin, M included, for x of that dtype."""
+    """Return t of R-10.6 to R-10.9: the error of cos and of sin, M
+    included, for x of that dtype.
+    """
     u, k = UNIT[dtype], own.k
     if words.angle == "exact":
         t = at.scale * (EXACT[dtype] + PHASE[dtype] * at.more_axes)  # angle exact
@@ -153,10 +168,12 @@ def rotation_bound(
     mode: str = "forward",
     own: Own = GIVEN,
 ) -> Floats:
-    """Return B of R-10.6 for each element of the exact result y, (.., head_dim); zero on lanes in no row.
+    """Return B of R-10.6 for each element of the exact result y, (.., head_dim); zero on lanes in
+    no row.
 
-    x is the input (for a gradient: the output's gradient), `mode` forward, inverse or transpose, and the arrays of `at`
-    broadcast against (.., n_pairs).  Elements whose inputs are not finite get NaN or infinity: they are compared as such.
+    x is the input (for a gradient: the output's gradient), `mode` forward, inverse or transpose,
+    and the arrays of `at` broadcast against (.., n_pairs).  Elements whose inputs are not finite
+    get NaN or infinity: they are compared as such.
     """
     read, write = (plan.lanes, plan.out) if mode == "forward" else (plan.out, plan.lanes)
     t, scale = table_bound(at, dtype, words, own), at.scale
@@ -186,10 +203,11 @@ def _inverted(t: Floats, scale: Floats, u: float) -> tuple[Floats, Floats]:
 
 
 def score_bound(q: Floats, k: Floats, q_bound: Floats, k_bound: Floats) -> Floats:
-    """Return the bound of the products q.k, (.., s_q, s_k), from rotated q and k (.., s, d) and their bounds.
+    """Return the bound of the products q.k, (.., s_q, s_k), from rotated q and k (.., s, d) and
+    their bounds.
 
-    (q + dq).(k + dk) - q.k is at most the sum over lanes of |dq k| + |q dk| + |dq dk|.  The last term is the judge's own
-    float64 product: n products and sums of at most 2^-53 each.
+    (q + dq).(k + dk) - q.k is at most the sum over lanes of |dq k| + |q dk| + |dq dk|.  The last
+    term is the judge's own float64 product: n products and sums of at most 2^-53 each.
     """
     q, k = np.abs(q), np.abs(k)
     moved = q_bound @ _turned(k) + q @ _turned(k_bound) + q_bound @ _turned(k_bound)
@@ -202,7 +220,9 @@ def _turned(array: Floats) -> Floats:
 
 
 def sinusoid_bound(positions: Array, dim: int, base: float) -> Floats:
-    """Return the bound of the sinusoidal encoding, (s, dim): float32 tables of frequencies that are within R-4.4 (and R-10.2)."""
+    """Return the bound of the sinusoidal encoding, (s, dim): float32 tables of frequencies that are
+    within R-4.4 (and R-10.2).
+    """
     j = np.repeat(np.arange(dim // 2), 2)
     slope = abs(math.log(base)) * 2 * j / dim
     phase = np.abs(np.asarray(positions, np.float64)[..., None]) * base ** (-2 * j / dim)
@@ -210,10 +230,11 @@ def sinusoid_bound(positions: Array, dim: int, base: float) -> Floats:
 
 
 def own_frequencies(config: Mapping[str, Any], lanes: Array, seq_len: int | None = None) -> Own:
-    """Return what R-10.8 grants a target that makes the numbers of a config's plan itself, for each row of the plan.
+    """Return what R-10.8 grants a target that makes the numbers of a config's plan itself, for each
+    row of the plan.
 
-    Under angle float32 it makes them in float32, and k = 2 + c: c is the distance of R-4.4 in units of 2^-24, without the
-    rounding of 2j/d where d is a power of two.
+    Under angle float32 it makes them in float32, and k = 2 + c: c is the distance of R-4.4 in units
+    of 2^-24, without the rounding of 2j/d where d is a power of two.
     """
     if config.get("inv_freq") is not None and config.get("scaling") is None:
         return GIVEN
@@ -231,7 +252,8 @@ def distance(
 ) -> Floats:
     """Return the distance of R-4.4 for each row of a config's plan, in units of 2^-53.
 
-    rounded_exponents: 2j/d is rounded; else only where d is no power of two.  seq_len: n of the rules that ask for it.
+    rounded_exponents: 2j/d is rounded; else only where d is no power of two.  seq_len: n of the
+    rules that ask for it.
     """
     scaling: Mapping[str, Any] = config.get("scaling") or {"rule": "none"}
     given = config.get("inv_freq") is not None
@@ -254,7 +276,8 @@ def distance(
 
 
 def exponents(config: Mapping[str, Any], lanes: Array) -> tuple[Floats, Floats]:
-    """Return 2j/d and d of each row of a plan; with per_axis frequencies, j and d of its own axis (R-6.6).
+    """Return 2j/d and d of each row of a plan; with per_axis frequencies, j and d of its own axis
+    (R-6.6).
 
     Rows are found by their first lane: the canonical form sorts pairs, and drops some.
     """
@@ -283,7 +306,9 @@ def _alpha(scaling: Mapping[str, Any], seq_len: int | None) -> float | None:
 
 
 def _turns_of_blend(scaling: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Return the turns between which a rule blends by turns (R-5.5, R-5.9), None for other rules."""
+    """Return the turns between which a rule blends by turns (R-5.5,
+    R-5.9), None for other rules.
+    """
     match scaling["rule"]:
         case "llama3":
             return float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
@@ -308,7 +333,9 @@ def _odd_length(scaling: Mapping[str, Any]) -> float:
 
 
 def _open_range(scaling: Mapping[str, Any], config: Mapping[str, Any], exponent: Floats, d: Floats) -> Floats | float:
-    """Return 8 s (high + d / (5 ln b)) / (high - low) for pairs within YaRN's range that is not truncated (R-5.6), else 0."""
+    """Return 8 s (high + d / (5 ln b)) / (high - low) for pairs within YaRN's range that is not
+    truncated (R-5.6), else 0.
+    """
     if scaling["rule"] != "yarn" or scaling.get("truncate", True):
         return 0.0
     log_b, length, j = math.log(config["base"]), scaling["original_max_position"], exponent * d / 2

@@ -34,17 +34,20 @@ class Case:
 
     @property
     def parts(self) -> list[Mapping[str, Any]]:
-        """Return the rotate inputs that the case is made of: itself, or those of a sequence or a pair."""
+        """Return the rotate inputs that the case is made of: itself, or those of a sequence or a
+        pair.
+        """
         inner = [self.data[name] for name in ("first", "second") if name in self.data]
         return inner or self.data.get("calls") or [self.data]
 
 
 @checked
 def cases(topic: Names | None = None, ids: Names | None = None, flags: Names | None = None) -> list[Case]:
-    """Return the cases of the given topics, ids (globs such as "rotate/*") and flags ("M3"), in the order of the files.
+    """Return the cases of the given topics, ids (globs such as "rotate/*") and flags ("M3"), in the
+    order of the files.
 
-    A case is selected if it matches one of each argument that is given.  A name that matches no case is refused, and so
-    is an empty selection: nothing must pass because it was not run.
+    A case is selected if it matches one of each argument that is given.  A name that matches no
+    case is refused, and so is an empty selection: nothing must pass because it was not run.
     """
     topics = ", ".join(dict.fromkeys(case.topic for case in all_cases()))
     newest = max(int(flag[1:]) for case in all_cases() for flag in case.flags)
@@ -66,7 +69,9 @@ def cases(topic: Names | None = None, ids: Names | None = None, flags: Names | N
 
 @cache
 def all_cases() -> tuple[Case, ...]:
-    """Return every case that is not withdrawn; vector files that are not those of the manifest are refused."""
+    """Return every case that is not withdrawn; vector files that are not those of the manifest are
+    refused.
+    """
     spec = importlib.import_module("ropecore.spec")
     problems = spec.verify()
     if problems:

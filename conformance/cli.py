@@ -158,7 +158,9 @@ def _mutants(args: argparse.Namespace) -> int:
 
 
 def _peers(args: argparse.Namespace) -> int:
-    """Judge well-known libraries, print a line for each, and write the report: libraries that fail are no error here."""
+    """Judge well-known libraries, print a line for each, and write the report: libraries that fail
+    are no error here.
+    """
     from .peers import peers, run_peers, summary, write
 
     _alone(args, "--peers", "out", "quiet")

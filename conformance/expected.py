@@ -4,9 +4,10 @@
     positions/*/far          float32 positions, issue 12
     rotate/half_split/*@views   views are copied with a wrong stride, issue 31
 
-A line is a glob of ids, white space, and a reason.  `id@variant` is a case on a variant of the target; without @ it is the
-target itself.  `#` begins a comment line.  A line that matches no case is refused, and so is one whose cases do not concern
-the target; a case that passes although a line expects it to fail is an error where it is run.
+A line is a glob of ids, white space, and a reason.  `id@variant` is a case on a variant of the
+target; without @ it is the target itself.  `#` begins a comment line.  A line that matches no case
+is refused, and so is one whose cases do not concern the target; a case that passes although a line
+expects it to fail is an error where it is run.
 """
 
 from collections.abc import Collection, Iterable
@@ -42,7 +43,9 @@ class Expectations:
         return next((line for line in self.lines if line.matches(name)), None)
 
     def check(self, names: Collection[str], concerning: Collection[str]) -> None:
-        """Refuse lines that match none of all names, lines that match none that concerns the target, and repeated ones."""
+        """Refuse lines that match none of all names, lines that match none that concerns the
+        target, and repeated ones.
+        """
         for line in self.lines:
             if not any(line.matches(name) for name in names):
                 raise RopeError("expected failures", line.glob, f"matches no case ({line.place})")
@@ -53,7 +56,9 @@ class Expectations:
 
 
 def read_expectations(path: str | Path) -> Expectations:
-    """Return the lines of a file; one without a reason is refused, and so is a file that cannot be read."""
+    """Return the lines of a file; one without a reason is refused, and so is a file that cannot be
+    read.
+    """
     try:
         text = read_bytes("expected failures", path, LARGEST_FILE).decode("utf-8")
     except UnicodeDecodeError as error:

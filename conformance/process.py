@@ -1,4 +1,6 @@
-"""A process that answers each line with a line, within a time and a size, and that ends with all its children."""
+"""A process that answers each line with a line, within a time and a size, and that ends with all
+its children.
+"""
 
 import os
 import signal
@@ -17,14 +19,16 @@ PIECE = 1 << 16  # bytes that are read at once
 
 
 class ProgramError(Exception):
-    """A crash, silence, garbage, or an error that the program reports: the case is errored, and not failed."""
+    """A crash, silence, garbage, or an error that the program reports: the case is errored, and not
+    failed.
+    """
 
 
 class Process:
     """A running program, in a group of its own.
 
-    A thread writes and reads, so that neither can hold the caller longer than it waits: a child of the program may keep its
-    output open, and may have left its group.
+    A thread writes and reads, so that neither can hold the caller longer than it waits: a child of
+    the program may keep its output open, and may have left its group.
     """
 
     def __init__(self, argv: Sequence[str]) -> None:
@@ -40,7 +44,9 @@ class Process:
             raise ProgramError(str(error)) from error
 
     def ask(self, line: bytes, deadline: float, largest: int) -> bytes:
-        """Return the line that answers a line, before a time of `time.monotonic`, and of at most so many bytes."""
+        """Return the line that answers a line, before a time of `time.monotonic`, and of at most so
+        many bytes.
+        """
         answers: SimpleQueue[bytes] = SimpleQueue()
         threading.Thread(target=self._exchange, args=(line, largest, answers), daemon=True).start()
         try:
@@ -81,7 +87,9 @@ class Process:
         return line + end
 
     def _ended(self, wait: float) -> bool:
-        """Return whether the program has ended, and wait for that; it is not reaped, so that its number stays its group's."""
+        """Return whether the program has ended, and wait for that; it is not reaped, so that its
+        number stays its group's.
+        """
         if not hasattr(os, "waitid"):
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(wait)
@@ -99,7 +107,9 @@ class Process:
             time.sleep(0.005)
 
     def _signal(self) -> None:
-        """End the program and its children; before it is reaped, while the number of the group is its own."""
+        """End the program and its children; before it is reaped, while the number of the group is
+        its own.
+        """
         if self._process.returncode is None:
             with suppress(OSError):
                 if hasattr(os, "killpg"):

@@ -70,9 +70,9 @@ Timeout = Annotated[float, InRange(above=0, at_most=LONGEST_TIMEOUT)]
 class Program:
     """A program as a target: started once, and again after a crash or an answer that came too late.
 
-    command: the program and its arguments, as in a shell, or as a list.  timeout: seconds for each answer, a day at most; the
-    clock runs until the answer is read and understood.
-    Raises RopeError where it cannot be started, or does not answer `start` as the protocol says.
+    command: the program and its arguments, as in a shell, or as a list.  timeout: seconds for each
+    answer, a day at most; the clock runs until the answer is read and understood. Raises RopeError
+    where it cannot be started, or does not answer `start` as the protocol says.
     """
 
     RopeError = Refused
@@ -107,7 +107,9 @@ class Program:
         inverse: bool = False,
         transpose: bool = False,
     ) -> Array:
-        """Return the program's rotation of x; the case has the plan, the positions and the mode as the vector writes them."""
+        """Return the program's rotation of x; the case has the plan, the positions and the mode as
+        the vector writes them.
+        """
         self._number += 1
         question = {key: case[key] for key in QUESTION}
         vector = str(case.get("id", ""))
@@ -115,7 +117,8 @@ class Program:
         return self._ask(message | question, x.dtype, x.size)
 
     def _ask(self, message: Mapping[str, Any], dtype: np.dtype[Any], size: int) -> Array:
-        """Return the array that answers a message, or raise what is said instead; a program that gave no answer is ended.
+        """Return the array that answers a message, or raise what is said instead; a program that
+        gave no answer is ended.
 
         size: how many numbers the answer has if it is right: there may be no more.
         """
@@ -174,7 +177,9 @@ class Program:
 
 
 def capabilities(ready: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the answer to `start` declares, as a target's mapping; its values are checked there."""
+    """Return what the answer to `start` declares, as a target's mapping; its values are checked
+    there.
+    """
     if ready.get("protocol") != PROTOCOL:
         raise ProgramError(f"it speaks {ready.get('protocol')!r}, wanted {PROTOCOL!r}")
     about = {key: ready.get(key) for key in ("name", "version", "language")}
@@ -206,7 +211,9 @@ def check_answer(reply: Mapping[str, Any], number: int) -> None:
 
 
 def _check_schema(kind: str, line: Mapping[str, Any]) -> None:
-    """Refuse a line that protocol.schema.json has something against, where jsonschema is installed (the extra `schema`)."""
+    """Refuse a line that protocol.schema.json has something against, where jsonschema is installed
+    (the extra `schema`).
+    """
     validator = _validator(kind)
     if validator is not None:
         from jsonschema.exceptions import best_match
@@ -253,7 +260,9 @@ def result(reply: Mapping[str, Any], dtype: np.dtype[Any]) -> Array:
 
 
 def decode_answer(source: Any) -> Array:
-    """Return the array of an answer as float64; anything but {"shape", "data"} with so many numbers is garbage."""
+    """Return the array of an answer as float64; anything but {"shape", "data"} with so many numbers
+    is garbage.
+    """
     if not isinstance(source, dict) or not {"shape", "data"} <= set(source):
         raise ProgramError("its y is no object with shape and data")
     shape, data = source["shape"], source["data"]

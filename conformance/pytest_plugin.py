@@ -2,8 +2,8 @@
 
     pytest -p ropecore.conformance.pytest_plugin --rope-target my_package.rope:target
 
-adds one test for each case, named by its id; `-m ropecore` runs them alone, `--rope-expected FILE` names the known failures
-(see `expected`).  Inside your own test:
+adds one test for each case, named by its id; `-m ropecore` runs them alone, `--rope-expected FILE`
+names the known failures (see `expected`).  Inside your own test:
 
     from ropecore.conformance.pytest_plugin import check, with_cases
 
@@ -43,14 +43,17 @@ class ConformanceError(AssertionError):
 def with_cases(
     topic: Names | None = None, ids: Names | None = None, flags: Names | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that runs a test once for each selected case, as its argument `case`; see `conformance.cases`."""
+    """Return a decorator that runs a test once for each selected case, as its argument `case`; see
+    `conformance.cases`.
+    """
     selected = [pytest.param(case, id=case.id) for case in cases(topic, ids, flags)]
     decorator: Callable[[Callable[..., None]], Callable[..., None]] = pytest.mark.parametrize("case", selected)
     return decorator
 
 
 def check(case: Case, target: Any) -> None:
-    """Fail the running test where a target is wrong about a case; skip it where the case does not concern the target.
+    """Fail the running test where a target is wrong about a case; skip it where the case does not
+    concern the target.
 
     target: a backend's name or `package.module:object`, or any object with a target's names.
     """

@@ -34,10 +34,12 @@ def run(
     variants: Flag = True,
     progress: Function | None = None,
 ) -> Report:
-    """Judge a target, and its variants, by the selected cases.  What a variant lacks is not counted.
+    """Judge a target, and its variants, by the selected cases.  What a variant lacks is not
+    counted.
 
-    target: a name that `load_target` knows, what it returns, or any object with a target's names.  topic, ids, flags: as in `cases`.
-    Raises RopeError if the selection is empty or the object is no target.
+    target: a name that `load_target` knows, what it returns, or any object with a target's names.
+    topic, ids, flags: as in `cases`. Raises RopeError if the selection is empty or the object is no
+    target.
     """
     target = as_target(target)
     wanted = {"topic": topic or (), "ids": ids or (), "flags": flags or ()}
@@ -63,7 +65,9 @@ def run(
 
 
 def check_reasons(target: Target) -> None:
-    """Refuse a declaration `not_applicable` that concerns no case: it is misspelt, or out of date."""
+    """Refuse a declaration `not_applicable` that concerns no case: it is
+    misspelt, or out of date.
+    """
     for beginning in target.capabilities.not_applicable:
         if not any(concerns(beginning, case) for case in all_cases()):
             raise RopeError("capabilities['not_applicable']", beginning, "is no topic, and no case's id begins so")
@@ -82,7 +86,9 @@ class _Job:
 
 
 def _judged(jobs: list[_Job], progress: Progress | None) -> list[Result]:
-    """Return the results of all jobs; a few are judged again at the end, to see that the other cases left no trace."""
+    """Return the results of all jobs; a few are judged again at the end, to see that the other
+    cases left no trace.
+    """
     results: list[Result] = []
     for number, job in enumerate(jobs):
         if progress is not None:
@@ -98,7 +104,9 @@ def _judged(jobs: list[_Job], progress: Progress | None) -> list[Result]:
 
 
 def smoke(target: Target) -> str:
-    """Return why the target cannot be called at all, or nothing: on a few easy cases, any finite result of the right shape will do."""
+    """Return why the target cannot be called at all, or nothing: on a few easy cases, any finite
+    result of the right shape will do.
+    """
     problems: list[str] = []
     easy = sorted(
         (case for case in all_cases() if _easy(case, target)),

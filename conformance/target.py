@@ -75,9 +75,10 @@ def _word(*choices: str) -> Callable[[str, Any], Word]:
 class Capabilities:
     """What a target declares: its mapping `capabilities`, or these defaults.
 
-    dtypes: of x.  angle, table, compute: the words of R-10.1, each for all dtypes or as {dtype: word}.  features: words of a case's `needs`, None for all.
-    reads_config: it starts from a case's `config`, not from its plan.  own_frequencies: it makes its frequencies itself.
-    not_applicable: a reason for each topic, or beginning of an id, that is left out.
+    dtypes: of x.  angle, table, compute: the words of R-10.1, each for all dtypes or as {dtype:
+    word}.  features: words of a case's `needs`, None for all. reads_config: it starts from a case's
+    `config`, not from its plan.  own_frequencies: it makes its frequencies itself. not_applicable:
+    a reason for each topic, or beginning of an id, that is left out.
     """
 
     name: Text = ""
@@ -112,7 +113,9 @@ class Capabilities:
         return cls(**values)
 
     def words(self, dtype: str) -> Words:
-        """Return the precision that is declared for x of a dtype; for one that is not declared, that of the first."""
+        """Return the precision that is declared for x of a dtype; for one that is not declared,
+        that of the first.
+        """
         angle, table, compute = (word_of(getattr(self, name), dtype) for name in WORDS)
         return Words(angle, table, compute, self.own_frequencies)
 
@@ -139,8 +142,9 @@ def plain(word: Word) -> str | dict[str, str]:
 class Target:
     """A target's object, called by the names and the keywords that it has.
 
-    Only `apply(plan, x, positions=positions) -> y` is required, x and y of shape (b, h, s, d); the package's docstring lists
-    the other names.  RopeError: the object has no apply, or its capabilities are not as described.
+    Only `apply(plan, x, positions=positions) -> y` is required, x and y of shape (b, h, s, d); the
+    package's docstring lists the other names.  RopeError: the object has no apply, or its
+    capabilities are not as described.
     """
 
     def __init__(self, subject: Any, name: str = "", parent: "Target | None" = None) -> None:
@@ -158,7 +162,9 @@ class Target:
         self.refusals: tuple[type[BaseException], ...] = (ValueError, TypeError) if error is None else (error,)
 
     def _inherited(self, name: str, default: Any) -> Any:
-        """Return an attribute; a variant takes from its target what it lacks of dtypes, conversions and the like."""
+        """Return an attribute; a variant takes from its target what it lacks of dtypes, conversions
+        and the like.
+        """
         if self.parent is not None:
             default = self.parent._inherited(name, default)
         return getattr(self.subject, name, default)
@@ -189,12 +195,16 @@ class Target:
         return frozenset(each.name for each in parameters if each.kind is not inspect.Parameter.POSITIONAL_ONLY)
 
     def takes(self, name: str, keyword: str) -> bool:
-        """Return whether a function of the target takes that keyword: `**options` counts, except for those in NAMED."""
+        """Return whether a function of the target takes that keyword: `**options` counts, except
+        for those in NAMED.
+        """
         known = self.keywords(name)
         return keyword not in NAMED if known is None else keyword in known
 
     def call(self, name: str, *args: Any, needed: Mapping[str, Any], offered: Mapping[str, Any] = NOTHING) -> Any:
-        """Call a function of the target with the keywords it needs, and with those of the offered that it takes."""
+        """Call a function of the target with the keywords it needs, and with those of the offered
+        that it takes.
+        """
         if not self.has(name):
             raise NotApplicable(self.lacks(name))
         missing = [keyword for keyword in needed if not self.takes(name, keyword)]
@@ -210,7 +220,9 @@ class Target:
         return getattr(self.rules, name)
 
     def lacks(self, name: str) -> str:
-        """Return why a case that needs a name does not concern the target: what it would have to offer."""
+        """Return why a case that needs a name does not concern the target: what it would have to
+        offer.
+        """
         said: str | None = self._inherited("lacks", None)
         return said or f"the target has no {name}"
 
@@ -240,7 +252,9 @@ def as_target(given: Any) -> Target:
 
 @checked
 def load_target(name: Name) -> Target:
-    """Return the target of a backend's name ("numpy"), or of `package.module` or `package.module:object`."""
+    """Return the target of a backend's name ("numpy"), or of `package.module` or
+    `package.module:object`.
+    """
     if name in backends():
         return _named(Target(_backend(name), name))
     module, _, attribute = name.partition(":")
@@ -278,7 +292,9 @@ def _cure() -> str:
 
 
 def backends() -> list[str]:
-    """Return the names of the backends that come with ropecore: its folders with a target, which is not imported."""
+    """Return the names of the backends that come with ropecore: its folders with a target, which is
+    not imported.
+    """
     spec = importlib.util.find_spec("ropecore.backends")
     folders = [] if spec is None else list(spec.submodule_search_locations or [])
     return sorted(path.parent.name for folder in folders for path in Path(folder).glob("*/target.py"))

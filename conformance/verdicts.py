@@ -34,7 +34,9 @@ class Worst:
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """A wrong result: what came out, what was wanted, and the bound of each element; None: it was not compared so."""
+    """A wrong result: what came out, what was wanted, and the bound of each element; None: it was
+    not compared so.
+    """
 
     got: Floats
     wanted: Floats | None = None
@@ -51,7 +53,9 @@ class Mismatch(Exception):
 
 @dataclass(frozen=True)
 class Way:
-    """One way to judge a case: the dtype of its input, and the function of the target that is called."""
+    """One way to judge a case: the dtype of its input, and the function of the target that is
+    called.
+    """
 
     dtype: str = ""
     path: str = ""
@@ -62,7 +66,8 @@ class Way:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The verdict on one case, with the reason, and for a failure the way, the worst element and the numbers.
+    """The verdict on one case, with the reason, and for a failure the way, the worst element and
+    the numbers.
 
     judged: the ways that were asked.  failed: those of them that failed.
     """

@@ -2,8 +2,9 @@
 
     config -> plan -> tables -> rotation
 
-`RopeConfig` says what a model's RoPE is, `RotaryPlan` is its normal form, and `ropecore.backends` rotates with it.
-The rules are in rope.md; `ropecore.spec` has its golden vectors and `ropecore.conformance` runs them.
+`RopeConfig` says what a model's RoPE is, `RotaryPlan` is its normal form, and `ropecore.backends`
+rotates with it. The rules are in rope.md; `ropecore.spec` has its golden vectors and
+`ropecore.conformance` runs them.
 """
 
 from importlib import import_module

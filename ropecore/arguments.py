@@ -3,9 +3,10 @@
     @checked
     def text_positions(ids: Integers, n_axes: AxisCount) -> IntArray: ...
 
-An annotation names a kind: a type, and the function that returns a value of that type or refuses what was given.  `checked`
-calls it before the function's own lines see the argument; `check_fields` does the same for the fields of a dataclass.
-A kind that belongs to one module, such as the names of its layouts, is declared there.
+An annotation names a kind: a type, and the function that returns a value of that type or refuses
+what was given.  `checked` calls it before the function's own lines see the argument; `check_fields`
+does the same for the fields of a dataclass. A kind that belongs to one module, such as the names of
+its layouts, is declared there.
 """
 
 import functools
@@ -217,7 +218,9 @@ Floats = Annotated[Any, floats]
 
 
 def kind_of(annotation: Any) -> Check | None:
-    """Return the check that an annotation names, for `X | None` one that lets None pass; None where it names no kind."""
+    """Return the check that an annotation names, for `X | None` one that lets None pass; None where
+    it names no kind.
+    """
     if get_origin(annotation) is Annotated:
         return next((each for each in annotation.__metadata__ if callable(each)), None)
     if get_origin(annotation) not in (Union, types.UnionType):
@@ -230,7 +233,9 @@ def kind_of(annotation: Any) -> Check | None:
 
 
 def checked(function: F) -> F:
-    """Return the function with each argument checked whose annotation names a kind; those left out keep their default."""
+    """Return the function with each argument checked whose annotation names a kind; those left out
+    keep their default.
+    """
     code = inspect.unwrap(function).__code__
     order = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     kinds = {each: kind_of(function.__annotations__.get(each)) for each in order}
@@ -253,7 +258,8 @@ def checked(function: F) -> F:
 
 
 def check_fields(record: Any, called: str = "{}") -> None:
-    """Check the fields of a frozen dataclass whose annotations name kinds, and set what the checks return.
+    """Check the fields of a frozen dataclass whose annotations name kinds, and set what the checks
+    return.
 
     called: what refusals call a field.
     """
@@ -262,7 +268,9 @@ def check_fields(record: Any, called: str = "{}") -> None:
 
 
 def checked_keywords(record: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return keywords of a dataclass, some of them, as its fields would have them; those it has not are refused."""
+    """Return keywords of a dataclass, some of them, as its fields would have them; those it has not
+    are refused.
+    """
     kinds = dict(_kinds_of_fields(record))
     known_keys(record.__name__, given, tuple(kinds))
     return {each: kinds[each](each, value) for each, value in given.items()}

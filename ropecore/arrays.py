@@ -1,6 +1,8 @@
-"""Arrays that a caller gives: taken from every library, and refused where something of them would be lost (R-12.5).
+"""Arrays that a caller gives: taken from every library, and refused where something of them would
+be lost (R-12.5).
 
-Builders work in NumPy on the host.  `like` takes their results back to the caller's library and device.
+Builders work in NumPy on the host.  `like` takes their results back to the caller's library and
+device.
 """
 
 from collections.abc import Callable, Iterable
@@ -32,15 +34,19 @@ def array_api() -> Any:
 
 
 def array_namespace(*arrays: Any) -> Any:
-    """Return the library of arrays, in the words of the array API; TypeError if they are of none."""
+    """Return the library of arrays, in the words of the array API;
+    TypeError if they are of none.
+    """
     with IMPORTS:  # the library's part of array_api_compat may be loaded here
         return array_api().array_namespace(*arrays)
 
 
 def host_array(argument: str, values: Any) -> npt.NDArray[Any]:
-    """Return values as a NumPy array, or refuse what makes none, and what says more than its numbers: a mask, a unit, a subclass.
+    """Return values as a NumPy array, or refuse what makes none, and what says more than its
+    numbers: a mask, a unit, a subclass.
 
-    Taken are numbers, lists and tuples of them, and arrays of every library, wherever they are; a gradient is no part of a value.
+    Taken are numbers, lists and tuples of them, and arrays of every library, wherever they are; a
+    gradient is no part of a value.
     """
     if type(values) is np.ndarray:
         return values
@@ -60,7 +66,9 @@ def host_array(argument: str, values: Any) -> npt.NDArray[Any]:
 
 
 def _refuse_what_says_more(argument: str, values: Any) -> None:
-    """Refuse subclasses of NumPy's array, and objects with a unit: their numbers alone are not what they say."""
+    """Refuse subclasses of NumPy's array, and objects with a unit: their numbers alone are not what
+    they say.
+    """
     more, cure = "", ""
     if isinstance(values, np.ma.MaskedArray):
         more, cure = "has a mask, which would be lost", "Fill it: x.filled(..)."
@@ -73,7 +81,9 @@ def _refuse_what_says_more(argument: str, values: Any) -> None:
 
 
 def _of_list(argument: str, values: Any, depth: int) -> npt.NDArray[Any]:
-    """Return the array of a list, its kinds looked at first: NumPy would take True for 1, and text for a number's name."""
+    """Return the array of a list, its kinds looked at first: NumPy would take True for 1, and text
+    for a number's name.
+    """
     if depth >= _MOST_DIMENSIONS:
         raise RopeError(argument, type(values).__name__, f"nests deeper than {_MOST_DIMENSIONS} lists", rule="R-12.5")
     kinds = set(map(type, values))
@@ -107,7 +117,9 @@ def _of_range(argument: str, values: range) -> npt.NDArray[Any]:
 
 
 def _of_numbers(argument: str, values: Any, kinds: set[type]) -> npt.NDArray[Any]:
-    """Return the array of one number or a flat list; integers that no 64 bits hold are refused and never rounded."""
+    """Return the array of one number or a flat list; integers that no 64 bits hold are refused and
+    never rounded.
+    """
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, OverflowError) as error:
@@ -147,7 +159,9 @@ def _read(values: Any) -> npt.NDArray[Any]:
 
 
 def own_array(argument: str, values: Any) -> tuple[Any, Any]:
-    """Return another library's array as it is, traced or on a device, and what else is given as NumPy's; the namespace first."""
+    """Return another library's array as it is, traced or on a device, and what else is given as
+    NumPy's; the namespace first.
+    """
     if not isinstance(values, (np.ndarray, np.generic, list, tuple, range, int, float)) and has(values, "dtype"):
         compat = array_api()
         if compat.is_array_api_obj(values):
@@ -156,7 +170,9 @@ def own_array(argument: str, values: Any) -> tuple[Any, Any]:
 
 
 def kind_name(xp: Any, array: Any) -> str:
-    """Return "bool", "integer", "real" or "other": what the dtype of an array of any library holds."""
+    """Return "bool", "integer", "real" or "other": what the dtype of an
+    array of any library holds.
+    """
     if xp is np:
         kind = array.dtype.kind
         return "real" if is_float(array.dtype) else {"b": "bool", "i": "integer", "u": "integer"}.get(kind, "other")
@@ -165,7 +181,9 @@ def kind_name(xp: Any, array: Any) -> str:
 
 
 def like(given: Any) -> Callable[[npt.NDArray[Any]], Any]:
-    """Return the function that takes a NumPy array to the library and device of what was given; lists and numbers give NumPy's."""
+    """Return the function that takes a NumPy array to the library and device of what was given;
+    lists and numbers give NumPy's.
+    """
     if isinstance(given, (np.ndarray, np.generic, list, tuple, range, int, float)) or not has(given, "dtype"):
         return lambda array: array
     compat = array_api()
@@ -181,7 +199,9 @@ def is_float(dtype: np.dtype[Any]) -> bool:
 
 
 def integers(argument: str, values: Any) -> npt.NDArray[np.int64]:
-    """Return integers as int64, or refuse another kind and values beyond 2^31 - 1.  Rules R-7.1, R-12.5."""
+    """Return integers as int64, or refuse another kind and values beyond 2^31 - 1.  Rules R-7.1,
+    R-12.5.
+    """
     array = host_array(argument, values)
     if array.size == 0 and array.dtype.kind == "f":
         array = array.astype(np.int64)  # np.asarray([]) is float
@@ -195,7 +215,9 @@ def integers(argument: str, values: Any) -> npt.NDArray[np.int64]:
 
 
 def coordinates(argument: str, values: Any) -> npt.NDArray[np.float64]:
-    """Return coordinates on a real axis as float64, or refuse another kind and values from 2^31 on.  Rules R-7.12, R-12.5."""
+    """Return coordinates on a real axis as float64, or refuse another kind and values from 2^31 on.
+    Rules R-7.12, R-12.5.
+    """
     array = host_array(argument, values)
     if array.dtype.kind not in "iu" and not is_float(array.dtype):
         raise RopeError(argument, array.dtype.name, "coordinates on a real axis must be numbers", rule="R-12.5")
@@ -208,7 +230,9 @@ def coordinates(argument: str, values: Any) -> npt.NDArray[np.float64]:
 
 
 def reals(argument: str, values: Any, *, which: str = "", rule: str = "R-12.5") -> npt.NDArray[np.float64]:
-    """Return finite real numbers as float64, or refuse another kind.  which: what a refusal calls them.  Rule R-12.5."""
+    """Return finite real numbers as float64, or refuse another kind.  which: what a refusal calls
+    them.  Rule R-12.5.
+    """
     array = host_array(argument, values)
     if array.dtype.kind not in "iu" and not is_float(array.dtype):
         raise RopeError(argument, array.dtype.name, f"{which}must be finite real numbers", rule=rule)

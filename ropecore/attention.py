@@ -1,6 +1,8 @@
-"""Rules of attention that go with a RoPE but are no rotation: factors on the scores or on queries (rope.md chapter 9).
+"""Rules of attention that go with a RoPE but are no rotation: factors on the scores or on queries
+(rope.md chapter 9).
 
-Each is a plain function; a model multiplies by its value beside the rotation.  None of them is part of a plan.
+Each is a plain function; a model multiplies by its value beside the rotation.  None of them is part
+of a plan.
 """
 
 from typing import Annotated, Any
@@ -17,7 +19,9 @@ from ropecore.scaling import yarn_temperature
 
 
 def attention_rules(config: RopeConfig) -> list[str]:
-    """Return what a configuration that was read from a model says of factors on scores and queries, which no plan holds."""
+    """Return what a configuration that was read from a model says of factors on scores and queries,
+    which no plan holds.
+    """
     if config.report is None:
         return []
     facts = {fact.key.rpartition(".")[2]: fact.value for fact in (*config.report.used, *config.report.ignored)}
@@ -38,9 +42,10 @@ def attention_rules(config: RopeConfig) -> list[str]:
 def yarn_softmax_scale(factor: Positive, mscale_all_dim: NotNegative) -> float:
     """Return what YaRN as DeepSeek has it multiplies the softmax scale 1 / sqrt(D) by.
 
-    ms(s, m)^2 with ms(s, m) = 1 if s <= 1, else 0.1 m ln(s) + 1; s = factor, m = mscale_all_dim.  0, or no such key, gives 1.
-    It acts on scores beside the attention factor A of the plan, which acts on cos and sin: with mscale = mscale_all_dim A is 1.
-    Rule R-9.8; DeepSeek-V2's and V3's modeling files, `yarn_apply_mscale` of transformers.
+    ms(s, m)^2 with ms(s, m) = 1 if s <= 1, else 0.1 m ln(s) + 1; s = factor, m = mscale_all_dim.
+    0, or no such key, gives 1. It acts on scores beside the attention factor A of the plan, which
+    acts on cos and sin: with mscale = mscale_all_dim A is 1. Rule R-9.8; DeepSeek-V2's and V3's
+    modeling files, `yarn_apply_mscale` of transformers.
     """
     with sixty_digits():
         scale = float(yarn_temperature(factor, mscale_all_dim) ** 2)
@@ -51,30 +56,35 @@ def yarn_softmax_scale(factor: Positive, mscale_all_dim: NotNegative) -> float:
 
 @checked
 def llama4_query_scale(positions: Any, attn_scale: Number = 0.1, floor_scale: Count = 8192) -> Any:
-    """Return what Llama 4 multiplies queries by, in layers without RoPE, float64 of the shape of positions, in their library.
+    """Return what Llama 4 multiplies queries by, in layers without RoPE, float64 of the shape of
+    positions, in their library.
 
-    1 + attn_scale ln(1 + floor((p + 1) / floor_scale)), p = 0, 1, ..  Rule R-9.7; arXiv:2501.19399, `attn_temperature_tuning` in transformers.
-    (Programs compute it in float32, where p + 1 is rounded above 2^24.)
+    1 + attn_scale ln(1 + floor((p + 1) / floor_scale)), p = 0, 1, ..  Rule R-9.7; arXiv:2501.19399,
+    `attn_temperature_tuning` in transformers. (Programs compute it in float32, where p + 1 is
+    rounded above 2^24.)
     """
     return like(positions)(1 + attn_scale * np.log1p((_forward(positions) + 1) // floor_scale))
 
 
 @checked
 def ministral_query_scale(positions: Any, original_max_position: Count, beta: Number) -> Any:
-    """Return what Ministral 3 and Mistral 4 multiply queries by, in every layer after the rotation, float64 of the shape of positions.
+    """Return what Ministral 3 and Mistral 4 multiply queries by, in every layer after the rotation,
+    float64 of the shape of positions.
 
-    1 + beta ln(1 + floor(p / original_max_position)): Llama 4's rule without the 1 that is added to p.  beta is `llama_4_scaling_beta`
-    of `rope_parameters`.  Rule R-9.7; `get_llama_4_attn_scale` in transformers.
+    1 + beta ln(1 + floor(p / original_max_position)): Llama 4's rule without the 1 that is added to
+    p.  beta is `llama_4_scaling_beta` of `rope_parameters`.  Rule R-9.7; `get_llama_4_attn_scale`
+    in transformers.
     """
     return like(positions)(1 + beta * np.log1p(_forward(positions) // original_max_position))
 
 
 @checked
 def log_n_query_scale(positions: Any, training_length: Annotated[int, Whole(at_least=2)]) -> Any:
-    """Return the log-n factor of queries, float64 of the shape of positions: 1 up to the training length, then slowly more.
+    """Return the log-n factor of queries, float64 of the shape of positions: 1 up to the training
+    length, then slowly more.
 
-    max(1, ln(p + 1) / ln(training_length)), as p + 1 keys are attended to.  Rule R-9.7; Su Jianlin 2021, kexue.fm/archives/8823; `use_logn_attn` of
-    Qwen 1 and the ReRoPE of YaRN's repository.
+    max(1, ln(p + 1) / ln(training_length)), as p + 1 keys are attended to.  Rule R-9.7; Su Jianlin
+    2021, kexue.fm/archives/8823; `use_logn_attn` of Qwen 1 and the ReRoPE of YaRN's repository.
     """
     return like(positions)(np.maximum(1.0, np.log1p(_forward(positions)) / np.log(training_length)))
 

@@ -9,7 +9,9 @@ KINDS = ("integer", "real")
 
 
 def axis_of_pairs(order: str | Sequence[int], sections: Sequence[int]) -> list[int]:
-    """Return the axis index of each pair, for sections[a] pairs of axis a.  Rules R-6.1 to R-6.4."""
+    """Return the axis index of each pair, for sections[a] pairs of axis
+    a.  Rules R-6.1 to R-6.4.
+    """
     axes = _by_name(order, sections) if isinstance(order, str) else [int(a) for a in order]
     counts = [axes.count(a) for a in range(len(sections))]
     if counts != list(sections) or len(axes) != sum(sections):

@@ -1,6 +1,7 @@
 """Cache layouts: how cos and sin are stored by the programs that exist (rope.md chapter 8).
 
-Arrays of every library are taken and given, on their device; in NumPy the lines below are the definition.
+Arrays of every library are taken and given, on their device; in NumPy the lines below are the
+definition.
 """
 
 from collections.abc import Callable, Sequence
@@ -93,9 +94,10 @@ AllRows = Annotated[Rows, Instance(Rows, "the rows of a configuration", lambda v
 def pack_cache(plan: Plan, cos: Any, sin: Any, layout: Layout, *, rows: AllRows | None = None) -> Any:
     """Return cos and sin (.., n_pairs) in a layout of rope.md chapter 8: one array, or two.
 
-    Layouts: half concat sin_first full_concat full_repeat concat_full sin_first_repeat stacked sinusoid complex matrix signed.
-    rows: `config.rows()` of the plan, for a layout with all pairs j in their order, those that stand still too (cos 1, sin 0).
-    Arrays are those of the caller's library and device.  Rule R-8.1.
+    Layouts: half concat sin_first full_concat full_repeat concat_full sin_first_repeat stacked
+    sinusoid complex matrix signed. rows: `config.rows()` of the plan, for a layout with all pairs j
+    in their order, those that stand still too (cos 1, sin 0). Arrays are those of the caller's
+    library and device.  Rule R-8.1.
     """
     xp, cos = own_array("cos", cos)
     other, sin = own_array("sin", sin)
@@ -115,8 +117,9 @@ def pack_cache(plan: Plan, cos: Any, sin: Any, layout: Layout, *, rows: AllRows 
 def unpack_cache(plan: Plan, cache: Any, layout: Layout, *, rows: AllRows | None = None) -> tuple[Array, Array]:
     """Return the cos and sin (.., n_pairs) that a layout holds: `pack_cache` undone.  Rule R-8.1.
 
-    rows: as there, for a cache with all pairs; those that stand still are in no row of the plan, and left out.
-    A number that a layout holds twice must be the same in both places, where values can be read.
+    rows: as there, for a cache with all pairs; those that stand still are in no row of the plan,
+    and left out. A number that a layout holds twice must be the same in both places, where values
+    can be read.
     """
     n = plan.n_pairs if rows is None else len(rows.lanes)
     pair = layout == "signed" or LAYOUTS[layout].arrays == 2
@@ -154,7 +157,9 @@ def _check_cache(array: Array, layout: str, tail: tuple[int, ...]) -> None:
 
 
 def _check_copies(xp: Any, arrays: Sequence[Array], again: Sequence[Array], layout: str) -> None:
-    """Refuse arrays that differ from what their own cos and sin come to: a number that is held twice differs from itself."""
+    """Refuse arrays that differ from what their own cos and sin come to: a number that is held
+    twice differs from itself.
+    """
     for array, packed in zip(arrays, again, strict=True):
         same = (array == packed) | (xp.isnan(array) & xp.isnan(packed))
         try:
@@ -168,7 +173,9 @@ def _check_copies(xp: Any, arrays: Sequence[Array], again: Sequence[Array], layo
 
 
 def _rows_of(plan: RotaryPlan, rows: Rows) -> IntArray:
-    """Return for each pair j its row in the plan, or n_pairs where it stands still; rows that are not the plan's are refused."""
+    """Return for each pair j its row in the plan, or n_pairs where it stands still; rows that are
+    not the plan's are refused.
+    """
     of_lane = np.full(plan.head_dim, plan.n_pairs)
     of_lane[plan.lanes[:, 0]] = np.arange(plan.n_pairs)
     fits = rows.lanes.size == 0 or int(rows.lanes.max()) < plan.head_dim
@@ -200,7 +207,9 @@ def _taken(xp: Any, table: Array, index: IntArray) -> Array:
 
 
 def _signed(xp: Any, plan: RotaryPlan, cos: Array, sin: Array) -> tuple[Array, Array]:
-    """Return cos and signed sin by lane, for y = x * C + swap(x) * S: sin is negated on the first lane of a pair (R-8.3)."""
+    """Return cos and signed sin by lane, for y = x * C + swap(x) * S: sin is negated on the first
+    lane of a pair (R-8.3).
+    """
     if not np.array_equal(plan.lanes, plan.out):
         raise RopeError("layout", "signed", "needs a plan that writes the lanes it reads", rule="R-8.3")
     n, column = plan.n_pairs, np.full(plan.head_dim, 2 * plan.n_pairs)

@@ -1,4 +1,6 @@
-"""RopeConfig: what a model says about its RoPE, from which the plan follows (rope.md chapters 3 to 6)."""
+"""RopeConfig: what a model says about its RoPE, from which the plan follows (rope.md chapters 3 to
+6).
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -48,7 +50,9 @@ def _order(argument: str, value: Any) -> str | tuple[int, ...]:
 
 
 def _inv_freq(argument: str, value: Any) -> tuple[float, ...] | tuple[tuple[float, ...], ...]:
-    """Return one frequency a pair, or a matrix (pairs, axes), as tuples, so that a configuration can be hashed."""
+    """Return one frequency a pair, or a matrix (pairs, axes), as tuples, so that a configuration
+    can be hashed.
+    """
     array = reals(argument, value, rule="R-12.7")
     if array.ndim not in (1, 2) or not array.size:
         raise RopeError(argument, array.shape, "must be (pairs) or (pairs, axes)", rule="R-12.7")
@@ -68,7 +72,9 @@ _RULE = Instance(ScalingRule, "a scaling rule", lambda value: "For example ropec
 
 
 class Rows(NamedTuple):
-    """The rows of a plan in the order of pairs j, before the canonical form drops and sorts any: pairs that stand still too."""
+    """The rows of a plan in the order of pairs j, before the canonical form drops and sorts any:
+    pairs that stand still too.
+    """
 
     lanes: IntArray  # (n_pairs, 2)
     out_lanes: IntArray  # (n_pairs, 2)
@@ -79,7 +85,9 @@ class Rows(NamedTuple):
 
     @property
     def periods(self) -> FloatArray:
-        """1 / F as `RotaryPlan.periods` has it, of every pair: infinite where it stands still (R-8.2)."""
+        """1 / F as `RotaryPlan.periods` has it, of every pair: infinite where it stands still
+        (R-8.2).
+        """
         return periods(self.frequencies)
 
 
@@ -87,16 +95,17 @@ class Rows(NamedTuple):
 class RopeConfig:
     """A RoPE as configurations describe it; `plan()` is its normal form.
 
-    head_dim: lanes of a head, D.  base: b of f_j = b^(-2j/d).  pairing, out_pairing: "half_split" or "interleaved" (chapter 3).
-    rotary_dim: lanes that rotate, R, from lane_offset on (None: all from there).  frequency_dim: d (None: R).
-    scaling: a rule of chapter 5, e.g. `Llama3(...)`.  attention_factor: A, for rules that have none of their own (R-5.13).
-    inv_freq: the caller's frequencies, one a pair, or a matrix (pairs, axes) for mixed axes (R-4.3, R-6.7).
-    direction: -1 turns the other way (R-3.6).
-    axes, axis_kinds: names of the axes, and "integer" or "real" for each.  sections: pairs of each axis.
-    axis_order: "chunked", "interleaved", "alternating" or the axis of each pair.  axis_frequencies: "shared" or "per_axis".
-    axis_blocks: the pairing applies inside each axis's own block of lanes (chapter 6, R-3.5).
-    report: how `read_config` read it; no part of equality, hash or JSON, and dropped by `replace`.
-    RopeError names the argument that is wrong (chapter 12).
+    head_dim: lanes of a head, D.  base: b of f_j = b^(-2j/d).  pairing, out_pairing: "half_split"
+    or "interleaved" (chapter 3). rotary_dim: lanes that rotate, R, from lane_offset on (None: all
+    from there).  frequency_dim: d (None: R). scaling: a rule of chapter 5, e.g. `Llama3(...)`.
+    attention_factor: A, for rules that have none of their own (R-5.13). inv_freq: the caller's
+    frequencies, one a pair, or a matrix (pairs, axes) for mixed axes (R-4.3, R-6.7). direction: -1
+    turns the other way (R-3.6). axes, axis_kinds: names of the axes, and "integer" or "real" for
+    each.  sections: pairs of each axis. axis_order: "chunked", "interleaved", "alternating" or the
+    axis of each pair.  axis_frequencies: "shared" or "per_axis". axis_blocks: the pairing applies
+    inside each axis's own block of lanes (chapter 6, R-3.5). report: how `read_config` read it; no
+    part of equality, hash or JSON, and dropped by `replace`. RopeError names the argument that is
+    wrong (chapter 12).
     """
 
     head_dim: HeadDim
@@ -126,12 +135,16 @@ class RopeConfig:
 
     @checked
     def rows(self, seq_len: Count | None = None) -> Rows:
-        """Return lanes and frequencies in the order of pairs j; seq_len is n of the length-dependent rules (R-5.4)."""
+        """Return lanes and frequencies in the order of pairs j; seq_len is n of the
+        length-dependent rules (R-5.4).
+        """
         return _rows(self, seq_len)
 
     @checked
     def plan(self, seq_len: Count | None = None) -> RotaryPlan:
-        """Return the normal form; seq_len is needed by length-dependent rules under policy "per_call" (R-5.4)."""
+        """Return the normal form; seq_len is needed by length-dependent rules under policy
+        "per_call" (R-5.4).
+        """
         return _plan(self, seq_len)
 
     def replace(self, **changes: Any) -> "RopeConfig":
@@ -152,7 +165,9 @@ class RopeConfig:
 
     @staticmethod
     def from_dict(given: Mapping[str, Any]) -> "RopeConfig":
-        """Return the configuration of an object with these keywords; unknown keys are refused (R-12.6)."""
+        """Return the configuration of an object with these keywords; unknown keys are refused
+        (R-12.6).
+        """
         keywords = dict(mapping("config", given))
         known_keys("config", keywords, [keyword.name for keyword in KEYWORDS])
         if "head_dim" not in keywords:

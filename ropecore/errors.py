@@ -16,7 +16,9 @@ LONGEST_MESSAGE = 2000
 
 
 class RopeError(ValueError):
-    """A refusal that names the argument, its value, the reason, the cure and the rule of rope.md."""
+    """A refusal that names the argument, its value, the reason, the
+    cure and the rule of rope.md.
+    """
 
     def __init__(self, argument: str, value: object, reason: str, cure: str = "", rule: str = "") -> None:
         self.argument, self.value, self.reason, self.cure, self.rule = argument, value, reason, cure, rule
@@ -49,7 +51,9 @@ _SHOWN = _Shown()
 
 
 def shown(value: object) -> str:
-    """Return a value in a few characters: also a huge one, an array, and one whose own repr fails."""
+    """Return a value in a few characters: also a huge one, an array, and
+    one whose own repr fails.
+    """
     try:
         text = _SHOWN.repr(value)
     except Exception:  # the value's own code runs here
@@ -66,13 +70,17 @@ def has(value: object, attribute: str) -> bool:
 
 
 def printable(text: str) -> str:
-    """Return text that every file can hold: lone surrogates are written as escapes, and it is cut where it is too long."""
+    """Return text that every file can hold: lone surrogates are written as escapes, and it is cut
+    where it is too long.
+    """
     text = text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 3] + "..."
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def told(error: BaseException) -> str:
-    """Return an exception as its type and its words, for another's message: its own `__str__` may fail, or never end."""
+    """Return an exception as its type and its words, for another's message: its own `__str__` may
+    fail, or never end.
+    """
     try:
         words = str(error).strip().partition("\n")[0]
     except Exception:
@@ -126,7 +134,9 @@ def integer(
 
 
 def _scalar(argument: str, value: Any, kind: str, cure: str, rule: str) -> Any:
-    """Return a number as it is, or that of an array of no dimension; booleans are none, and what has a unit is refused."""
+    """Return a number as it is, or that of an array of no dimension; booleans are none, and what
+    has a unit is refused.
+    """
     if isinstance(value, (bool, np.timedelta64)):  # which is a number to NumPy, and has a unit
         raise RopeError(argument, value, f"must be {kind}", cure, rule)
     if isinstance(value, (int, float)):

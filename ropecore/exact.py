@@ -1,4 +1,6 @@
-"""Arithmetic that is the same on every machine: decimals at 60 digits, rounded to binary64 once (R-4.2)."""
+"""Arithmetic that is the same on every machine: decimals at 60 digits, rounded to binary64 once
+(R-4.2).
+"""
 
 import decimal
 from contextlib import AbstractContextManager
@@ -11,7 +13,9 @@ _TWO_PI = 2 * Fraction(PI)  # exact to 99 digits: far beyond the 126 bits that r
 
 
 def sixty_digits() -> AbstractContextManager[decimal.Context]:
-    """Return a context in which Decimal works at 60 digits, whatever the caller's own context says."""
+    """Return a context in which Decimal works at 60 digits, whatever the
+    caller's own context says.
+    """
     return decimal.localcontext(decimal.Context(prec=60, rounding=decimal.ROUND_HALF_EVEN, Emin=-9999, Emax=9999))
 
 
@@ -21,5 +25,7 @@ def turns(frequency: float) -> Fraction:
 
 
 def fixed_point(frequency: float, bits: int) -> int:
-    """Return round(frequency / (2 pi) * 2^bits) mod 2^bits: the turns of one position as a fixed-point number (R-10.2)."""
+    """Return round(frequency / (2 pi) * 2^bits) mod 2^bits: the turns of one position as a
+    fixed-point number (R-10.2).
+    """
     return round(turns(frequency) * (1 << bits)) % (1 << bits)

@@ -1,7 +1,7 @@
 """What a fork must not tear.
 
-A child of `os.fork` has the forking thread alone.  A lock that another thread held stays held there for ever, and what that
-thread was changing stays half changed.
+A child of `os.fork` has the forking thread alone.  A lock that another thread held stays held there
+for ever, and what that thread was changing stays half changed.
 """
 
 import os
@@ -16,7 +16,8 @@ T = TypeVar("T")
 
 
 class ForkLock:
-    """A reentrant lock that a fork waits for, so that a child finds it free, and what it guards whole.
+    """A reentrant lock that a fork waits for, so that a child finds it free, and what it guards
+    whole.
 
     For what takes no long time: the whole process waits with the fork.
     """
@@ -45,7 +46,9 @@ class ForkLock:
 
 
 class cached_property(Generic[T]):
-    """functools.cached_property without its lock, which Python 3.11 has, and which a fork would leave held."""
+    """functools.cached_property without its lock, which Python 3.11 has, and which a fork would
+    leave held.
+    """
 
     def __init__(self, work: Callable[[Any], T]) -> None:
         self.work, self.name, self.__doc__ = work, work.__name__, work.__doc__

@@ -24,7 +24,9 @@ LARGEST_MATRIX = 1 << 12  # lanes: 128 MiB
 
 @checked
 def rotation_matrix(plan: Plan, position: Any) -> FloatArray:
-    """Return M (head_dim, head_dim) with y = M x at one position: 2 x 2 blocks, and 1 for lanes in no row.  Rule R-8.3."""
+    """Return M (head_dim, head_dim) with y = M x at one position: 2 x 2 blocks, and 1 for lanes in
+    no row.  Rule R-8.3.
+    """
     if plan.head_dim > LARGEST_MATRIX:
         reason = f"makes a matrix of more than {LARGEST_MATRIX} rows"
         raise RopeError("plan", plan, reason, "Take sparse_rotation_matrix.", "R-8.3")
@@ -39,7 +41,9 @@ def rotation_matrix(plan: Plan, position: Any) -> FloatArray:
 
 @checked
 def sparse_rotation_matrix(plan: Plan, position: Any) -> "csr_array":
-    """Return `rotation_matrix` as a SciPy sparse array, with at most two numbers a row (needs SciPy)."""
+    """Return `rotation_matrix` as a SciPy sparse array, with at most two numbers a row (needs
+    SciPy).
+    """
     try:
         with IMPORTS:
             from scipy.sparse import csr_array
@@ -55,7 +59,9 @@ def sparse_rotation_matrix(plan: Plan, position: Any) -> "csr_array":
 
 @checked
 def rotate_complex(plan: Plan, x: Floats, positions: Any) -> FloatArray:
-    """Return x (.., s, head_dim) rotated as complex numbers: (x[r0] + i x[r1]) * A e^(i phi).  Rule R-8.3."""
+    """Return x (.., s, head_dim) rotated as complex numbers: (x[r0] + i x[r1]) * A e^(i phi).  Rule
+    R-8.3.
+    """
     cos, sin = cos_sin(plan, positions)
     check_x(plan, x, cos.shape[:-1])
     y: FloatArray = x.astype(np.float64)
@@ -67,7 +73,9 @@ def rotate_complex(plan: Plan, x: Floats, positions: Any) -> FloatArray:
 
 @checked
 def rotate_additive(plan: Plan, x: Floats, positions: Any) -> FloatArray:
-    """Return x (.., s, head_dim) rotated as x * C + swap(x) * S, with sin negated on the first lane of each pair.  Rule R-8.3."""
+    """Return x (.., s, head_dim) rotated as x * C + swap(x) * S, with sin negated on the first lane
+    of each pair.  Rule R-8.3.
+    """
     cos, signed_sin = pack_cache(plan, *cos_sin(plan, positions), "signed")
     check_x(plan, x, cos.shape[:-1])
     wide = x.astype(np.float64)
@@ -80,9 +88,11 @@ def rotate_additive(plan: Plan, x: Floats, positions: Any) -> FloatArray:
 
 @checked
 def sinusoidal_encoding(positions: Any, dim: HeadDim, base: Positive = 10_000.0) -> FloatArray:
-    """Return PE (s, dim): sin(p f_j) on even and cos(p f_j) on odd lanes, the encoding of the original Transformer.
+    """Return PE (s, dim): sin(p f_j) on even and cos(p f_j) on odd lanes, the encoding of the
+    original Transformer.
 
-    It is added to embeddings and is no RoPE: the baseline that RoPE is compared with.  Vaswani et al. 2017, section 3.5.
+    It is added to embeddings and is no RoPE: the baseline that RoPE is compared with.  Vaswani et
+    al. 2017, section 3.5.
     """
     if dim % 2:
         raise RopeError("dim", dim, "must be even", f"Did you mean {dim - 1}?", "R-12.1")

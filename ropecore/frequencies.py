@@ -9,10 +9,11 @@ from ropecore.forks import cached_property
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The unscaled frequencies f_j = base^(-2j / dim), j = 0 .. n_pairs - 1 (R-4.1), or the caller's own (R-4.3).
+    """The unscaled frequencies f_j = base^(-2j / dim), j = 0 .. n_pairs - 1 (R-4.1), or the
+    caller's own (R-4.3).
 
-    A scaling rule is a function of this: `dim` is d of rope.md, `seq_len` the length that the plan is for.
-    Read it inside `exact.sixty_digits()`.
+    A scaling rule is a function of this: `dim` is d of rope.md, `seq_len` the length that the plan
+    is for. Read it inside `exact.sixty_digits()`.
     """
 
     n_pairs: int
@@ -36,7 +37,9 @@ class Spectrum:
         return self.base.ln()
 
     def with_base(self, log_base: Decimal) -> list[Decimal]:
-        """Return exp(-2j/d * log_base): the frequencies of another base, for the rules that change it."""
+        """Return exp(-2j/d * log_base): the frequencies of another base, for the rules that change
+        it.
+        """
         if self.custom is not None:
             raise RopeError(
                 "inv_freq", "given", "cannot go with a rule that changes the base", "Give base alone.", "R-4.3"

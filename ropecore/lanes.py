@@ -27,7 +27,9 @@ def pair_lanes(pairing: str, rotary_dim: int, lane_offset: int = 0, argument: st
 
 
 def block_lanes(pairing: str, sections: Sequence[int], lane_offset: int = 0, argument: str = "pairing") -> IntArray:
-    """Return the lanes of each pair where every axis owns a contiguous block, shape (sum of sections, 2).  Rule R-3.5."""
+    """Return the lanes of each pair where every axis owns a contiguous block, shape (sum of
+    sections, 2).  Rule R-3.5.
+    """
     starts = lane_offset + 2 * np.cumsum([0, *sections[:-1]])
     blocks = [pair_lanes(pairing, 2 * size, int(start), argument) for size, start in zip(sections, starts, strict=True)]
     return np.concatenate(blocks)
@@ -43,7 +45,9 @@ def recognise(lanes: IntArray, out_lanes: IntArray) -> str:
 
 
 def as_index(lanes: IntArray) -> slice | IntArray:
-    """Return a column of lanes as a slice where it is a regular progression, so that arrays are viewed and not gathered."""
+    """Return a column of lanes as a slice where it is a regular progression, so that arrays are
+    viewed and not gathered.
+    """
     if not len(lanes):
         return slice(0, 0)
     step = int(lanes[1] - lanes[0]) if len(lanes) > 1 else 1

@@ -1,4 +1,6 @@
-"""JSON that is not trusted: bytes, depth, counts and digits are limited before anything is decoded."""
+"""JSON that is not trusted: bytes, depth, counts and digits are limited
+before anything is decoded.
+"""
 
 import json
 import os
@@ -32,10 +34,11 @@ def parse_json(
     most_values: int = MOST_VALUES,
     constants: bool = False,
 ) -> Any:
-    """Return the value of a JSON text, or refuse it: too long, too deep, too many values or digits, a key twice, no JSON.
+    """Return the value of a JSON text, or refuse it: too long, too deep, too many values or digits,
+    a key twice, no JSON.
 
-    source: what refusals show in place of the text.  largest: bytes.  constants: take NaN and Infinity, which Python writes, and
-    which are no JSON.  A lone surrogate is none either.
+    source: what refusals show in place of the text.  largest: bytes.  constants: take NaN and
+    Infinity, which Python writes, and which are no JSON.  A lone surrogate is none either.
     """
     if not isinstance(text, (str, bytes)):
         raise RopeError(argument, text, "must be JSON text", rule="R-12.6")
@@ -74,7 +77,9 @@ def read_bytes(argument: str, path: str | PathLike[str], largest: int) -> bytes:
 
 
 def open_file(argument: str, path: str | PathLike[str]) -> BinaryIO:
-    """Open a file to be read; a pipe or a device, which may never end, is refused before it is opened.  May raise OSError."""
+    """Open a file to be read; a pipe or a device, which may never end, is refused before it is
+    opened.  May raise OSError.
+    """
     file = checked_path(argument, path)
     if not stat.S_ISREG(os.stat(file).st_mode) and not file.is_dir():  # a folder cannot be opened
         raise RopeError(
@@ -101,7 +106,9 @@ def _decoded(text: str | bytes, largest: int, most_values: int, constants: bool)
 
 
 def _check_depth(data: bytes) -> None:
-    """Refuse what nests too deep: without text, `[]` and `{}` are taken away from the inside, once a level."""
+    """Refuse what nests too deep: without text, `[]` and `{}` are taken away from the inside, once
+    a level.
+    """
     brackets = _TEXT.sub(b"", data).translate(None, _NO_BRACKETS)
     for _ in range(DEEPEST):
         fewer = brackets.replace(b"[]", b"").replace(b"{}", b"")

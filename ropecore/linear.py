@@ -1,4 +1,6 @@
-"""Linear attention with RoPE (R-9.9): one function for the reference and, through their own `apply`, for every adapter."""
+"""Linear attention with RoPE (R-9.9): one function for the reference and, through their own
+`apply`, for every adapter.
+"""
 
 from typing import Any
 
@@ -30,16 +32,19 @@ def linear_attention(
     apply: Function | None = None,
     **how: Any,
 ) -> Array:
-    """Return linear attention with RoPE on the features in the numerator only, (b, h, s, e), in time and memory linear in s.
+    """Return linear attention with RoPE on the features in the numerator only, (b, h, s, e), in
+    time and memory linear in s.
 
-    y_m = sum_n (R_m f(q_m)).(R_n f(k_n)) v_n / sum_n f(q_m).f(k_n), over n <= m if causal; f is feature_map.  It is not attention with weights
-    that add up to 1, nor are they all positive.  No softmax scale.
+    y_m = sum_n (R_m f(q_m)).(R_n f(k_n)) v_n / sum_n f(q_m).f(k_n), over n <= m if causal; f is
+    feature_map.  It is not attention with weights that add up to 1, nor are they all positive.  No
+    softmax scale.
 
-    q: (b, h, s, c), k: (b, g, r, c), v: (b, g, r, e), h a multiple of g.  feature_map: (.., c) to (.., plan.head_dim), its values
-    not negative, or the sum below may vanish; it is given at least float32, and sums are kept in that.  positions, k_positions: as `apply` takes
-    them; 0, 1, .. unless given.  apply: that of the adapter whose arrays these are,
-    e.g. `ropecore.backends.torch.apply`; none for NumPy's and the reference.
-    how: its precision or compute.  Rule R-9.9; Su et al. 2021, section 3.3; D4.
+    q: (b, h, s, c), k: (b, g, r, c), v: (b, g, r, e), h a multiple of g.  feature_map: (.., c) to
+    (.., plan.head_dim), its values not negative, or the sum below may vanish; it is given at least
+    float32, and sums are kept in that.  positions, k_positions: as `apply` takes them; 0, 1, ..
+    unless given.  apply: that of the adapter whose arrays these are, e.g.
+    `ropecore.backends.torch.apply`; none for NumPy's and the reference. how: its precision or
+    compute.  Rule R-9.9; Su et al. 2021, section 3.3; D4.
     """
     xp, (q, k, v) = _checked(q, k, v, causal)
     if apply is None:

@@ -1,4 +1,6 @@
-"""RotaryPlan: the normal form, a table with one row for each rotated pair of lanes (rope.md chapter 2)."""
+"""RotaryPlan: the normal form, a table with one row for each rotated pair of lanes (rope.md chapter
+2).
+"""
 
 import json
 import math
@@ -40,13 +42,15 @@ LARGEST_FREQUENCY = 2.0**30
 class RotaryPlan:
     """One rotary position embedding: pairs of lanes, their frequencies, and the attention factor A.
 
-    For a row with lanes read (r0, r1), lanes written (w0, w1) and phi = sum over axes of F * position:
-    y[w0] = A (x[r0] cos phi - x[r1] sin phi), y[w1] = A (x[r0] sin phi + x[r1] cos phi); lanes in no row pass through.
-    Construction brings it to canonical form (R-2.5), so equal plans are the same rotation; arrays are read-only.
+    For a row with lanes read (r0, r1), lanes written (w0, w1) and phi = sum over axes of F *
+    position: y[w0] = A (x[r0] cos phi - x[r1] sin phi), y[w1] = A (x[r0] sin phi + x[r1] cos phi);
+    lanes in no row pass through. Construction brings it to canonical form (R-2.5), so equal plans
+    are the same rotation; arrays are read-only.
 
-    lanes, out_lanes: integers (n_pairs, 2).  frequencies: float64 (n_pairs, n_axes), radians per unit of position; (n_pairs,)
-    is taken for one axis.  log_magnitude: float64 (n_pairs,) or None, natural log per unit of position - centre (R-2.4).
-    Rules R-2.1 to R-2.6; RopeError for anything else (R-12.2, R-12.3).
+    lanes, out_lanes: integers (n_pairs, 2).  frequencies: float64 (n_pairs, n_axes), radians per
+    unit of position; (n_pairs,) is taken for one axis.  log_magnitude: float64 (n_pairs,) or None,
+    natural log per unit of position - centre (R-2.4). Rules R-2.1 to R-2.6; RopeError for anything
+    else (R-12.2, R-12.3).
     """
 
     head_dim: Annotated[int, Whole(at_least=1, at_most=LARGEST_HEAD_DIM)]
@@ -126,7 +130,8 @@ class RotaryPlan:
 
     @property
     def periods(self) -> FloatArray:
-        """1 / F, float64 (n_pairs,) or (n_pairs, n_axes): units of position per radian, infinite where F is 0 (R-8.2).
+        """1 / F, float64 (n_pairs,) or (n_pairs, n_axes): units of position per radian, infinite
+        where F is 0 (R-8.2).
 
         Pairs that stand still are in no row (R-2.5): `config.rows().periods` has theirs too.
         """
@@ -149,7 +154,9 @@ class RotaryPlan:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the canonical bytes, in hex: the identity of the rotation (the names of axes are labels)."""
+        """SHA-256 of the canonical bytes, in hex: the identity of the rotation (the names of axes
+        are labels).
+        """
         parts = [
             json.dumps([SCHEMA, self.head_dim, self.axis_kinds, self.n_pairs, self.log_magnitude is not None]).encode(),
             np.array([self.attention_factor, self.centre], "<f8").tobytes(),
@@ -184,12 +191,16 @@ class RotaryPlan:
         return RotaryPlan(**{name: changes.get(name, getattr(self, name)) for name in self.__dataclass_fields__})
 
     def with_frequencies(self, frequencies: npt.ArrayLike) -> "RotaryPlan":
-        """Return the plan with other frequencies, (n_pairs,) or (n_pairs, n_axes), e.g. a module's own inv_freq (R-10.3)."""
+        """Return the plan with other frequencies, (n_pairs,) or (n_pairs, n_axes), e.g. a module's
+        own inv_freq (R-10.3).
+        """
         return self.replace(frequencies=frequencies)
 
     @checked
     def with_pairing(self, pairing: Pairing) -> "RotaryPlan":
-        """Return the same frequencies on the lanes of another pairing, over the same contiguous block of lanes (chapter 3)."""
+        """Return the same frequencies on the lanes of another pairing, over the same contiguous
+        block of lanes (chapter 3).
+        """
         if self.pairing == "general" or not self.n_pairs:
             cure = "Make it from its RopeConfig."
             raise RopeError(
@@ -199,7 +210,9 @@ class RotaryPlan:
         return self.replace(lanes=lanes, out_lanes=lanes)
 
     def on_written_lanes(self) -> "RotaryPlan":
-        """Return the plan that moves an already rotated vector: lanes written, no A, centre 0 (R-9.5)."""
+        """Return the plan that moves an already rotated vector: lanes written, no A, centre 0
+        (R-9.5).
+        """
         return self._moved
 
     @cached_property
@@ -216,12 +229,16 @@ class RotaryPlan:
         }  # fmt: skip
 
     def to_json(self) -> str:
-        """Return the plan as JSON text; numbers are the shortest decimals that give back the same bits."""
+        """Return the plan as JSON text; numbers are the shortest decimals that give back the same
+        bits.
+        """
         return json.dumps(self.to_dict())
 
     @staticmethod
     def from_dict(given: Mapping[str, Any]) -> "RotaryPlan":
-        """Return the plan of an object of schema ropecore-plan/1; unknown and missing keys are refused (R-12.6)."""
+        """Return the plan of an object of schema ropecore-plan/1; unknown and missing keys are
+        refused (R-12.6).
+        """
         names, fields = tuple(RotaryPlan.__dataclass_fields__), dict(mapping("plan", given))
         if fields.pop("schema", None) != SCHEMA:
             raise RopeError("plan", given, f"is not an object of schema {SCHEMA}", rule="R-12.6")
@@ -233,7 +250,9 @@ class RotaryPlan:
 
     @staticmethod
     def from_json(text: str) -> "RotaryPlan":
-        """Return the plan of a JSON text of schema ropecore-plan/1, of at most 16 MiB and a million values."""
+        """Return the plan of a JSON text of schema ropecore-plan/1, of at most 16 MiB and a million
+        values.
+        """
         return RotaryPlan.from_dict(parse_json("text", text, largest=LARGEST_FILE))
 
 

@@ -1,6 +1,7 @@
 """Positions: builders of the position ids that models use (rope.md chapter 7).
 
-Each takes lists and the arrays of every library, and returns arrays of the same library on the same device.
+Each takes lists and the arrays of every library, and returns arrays of the same library on the same
+device.
 """
 
 from typing import Annotated, Any
@@ -32,7 +33,9 @@ Mask = Annotated[Any, mask_of]
 
 @checked
 def text_positions(ids: Any, n_axes: AxisCount) -> Any:
-    """Return ids (..) for a plan with several axes, (n_axes, ..): text has the same position on each.  Rule R-7.6."""
+    """Return ids (..) for a plan with several axes, (n_axes, ..): text has the same position on
+    each.  Rule R-7.6.
+    """
     xp, own = own_array("ids", ids)
     if xp is np:
         own = integer_positions("ids", own)
@@ -42,7 +45,9 @@ def text_positions(ids: Any, n_axes: AxisCount) -> Any:
 
 
 def axes_first(ids: Any) -> Any:
-    """Return ids (.., n_axes), as vision towers give them, as (n_axes, ..), as plans with several axes take them.  Rule R-7.3."""
+    """Return ids (.., n_axes), as vision towers give them, as (n_axes, ..), as plans with several
+    axes take them.  Rule R-7.3.
+    """
     xp, positions = own_array("ids", ids)
     if positions.ndim < 2 or kind_name(xp, positions) not in ("integer", "real"):
         raise RopeError("ids", ids, "must be numbers of shape (.., n_axes)", rule="R-7.3")
@@ -50,7 +55,9 @@ def axes_first(ids: Any) -> Any:
 
 
 def packed_positions(cu_seqlens: Any) -> Any:
-    """Return positions (t,) of packed documents, each from 0, for cumulative lengths 0 = c_0 < c_1 < .. < c_n = t.  Rule R-7.5."""
+    """Return positions (t,) of packed documents, each from 0, for cumulative lengths 0 = c_0 < c_1
+    < .. < c_n = t.  Rule R-7.5.
+    """
     bounds = integer_positions("cu_seqlens", cu_seqlens)
     if bounds.ndim != 1 or not len(bounds) or bounds[0] != 0 or (np.diff(bounds) < 0).any():
         raise RopeError(
@@ -62,7 +69,9 @@ def packed_positions(cu_seqlens: Any) -> Any:
 
 
 def mask_positions(mask: Any) -> Any:
-    """Return positions (b, s) for a mask (b, s) that is 0 at padding: the first token has 0, and so has padding.  Rule R-7.7."""
+    """Return positions (b, s) for a mask (b, s) that is 0 at padding: the first token has 0, and so
+    has padding.  Rule R-7.7.
+    """
     kept = mask_of("mask", mask)
     if not kept.ndim:
         raise RopeError("mask", mask, "must have a dimension of tokens", rule="R-7.7")
@@ -71,7 +80,9 @@ def mask_positions(mask: Any) -> Any:
 
 @checked
 def dual_chunk_positions(positions: Any, chunk_length: Count, local_length: Natural) -> dict[str, Any]:
-    """Return the position lists of dual chunk attention: "key" and the five of queries.  Rule R-7.8; An et al. 2024."""
+    """Return the position lists of dual chunk attention: "key" and the five of queries.  Rule
+    R-7.8; An et al. 2024.
+    """
     p = integer_positions("positions", positions)
     if local_length >= chunk_length:
         raise RopeError("local_length", local_length, f"must be below chunk_length={chunk_length}", rule="R-12.3")

@@ -1,7 +1,7 @@
 """Angles without floating-point phases: fixed-point turns and one polynomial (rope.md chapter 10).
 
-The functions below use only operators, so that NumPy, torch, JAX and any array-API library run the same lines on their own
-arrays and get the same bits.
+The functions below use only operators, so that NumPy, torch, JAX and any array-API library run the
+same lines on their own arrays and get the same bits.
 """
 
 import math
@@ -24,7 +24,8 @@ ROLES = ("q", "k")
 Role = Annotated[str, OneOf(ROLES, "R-2.4")]
 LARGEST_LOG_MAGNITUDE = 100 * math.log(2)  # R-2.4
 
-# sin(pi/2 x) and cos(pi/2 x) for |x| <= 1/2, fitted for float32 arithmetic; every number is a float32.  R-10.2
+# sin(pi/2 x) and cos(pi/2 x) for |x| <= 1/2, fitted for float32 arithmetic; every number is a
+# float32.  R-10.2
 _S0, _T0 = float.fromhex("0x1.921fb6p-1"), float.fromhex("-0x1.77895p-26")
 _S1, _S2 = float.fromhex("-0x1.4abbcep-4"), float.fromhex("0x1.466bbap-9")
 _S3, _S4 = float.fromhex("-0x1.32ca9ep-15"), float.fromhex("0x1.4bc85cp-22")
@@ -36,7 +37,9 @@ _LOW_32 = 0xFFFFFFFF
 
 @lru_cache(maxsize=512)
 def limbs(plan: RotaryPlan, bits: int) -> tuple[IntArray, ...]:
-    """Return round(F / 2 pi * 2^bits) mod 2^bits in 32-bit limbs, high first: int64 arrays (n_pairs, n_axes), 0 on real axes."""
+    """Return round(F / 2 pi * 2^bits) mod 2^bits in 32-bit limbs, high first: int64 arrays
+    (n_pairs, n_axes), 0 on real axes.
+    """
     whole = [
         [0 if real else fixed_point(float(f), bits) for f, real in zip(row, plan.real_axes, strict=True)]
         for row in plan.frequencies
@@ -59,12 +62,16 @@ def real_turns(plan: RotaryPlan) -> FloatArray:
 
 
 def phase_32(p: Any, high: Any, low: Any) -> Any:
-    """Return the phase of positions p in 2^-32 turns, for f = high * 2^32 + low: all int64, no product reaches 2^63.  R-10.2"""
+    """Return the phase of positions p in 2^-32 turns, for f = high * 2^32 + low: all int64, no
+    product reaches 2^63.  R-10.2
+    """
     return (p * high + ((p * low) >> 32)) & _LOW_32
 
 
 def wrapping_phase_32(p: Any, high: Any, low: Any) -> Any:
-    """Return the same phase without 64-bit integers: all uint32 that wraps, p the bits of positions in int32.  R-10.2"""
+    """Return the same phase without 64-bit integers: all uint32 that wraps, p the bits of positions
+    in int32.  R-10.2
+    """
     p0, p1, low0, low1 = p & 0xFFFF, p >> 16, low & 0xFFFF, low >> 16  # halves, whose products fit
     middle = p1 * low0 + ((p0 * low0) >> 16)
     above = p1 * low1 + (middle >> 16) + ((p0 * low1 + (middle & 0xFFFF)) >> 16)  # floor(p * low / 2^32)
@@ -72,14 +79,17 @@ def wrapping_phase_32(p: Any, high: Any, low: Any) -> Any:
 
 
 def real_phase_32(t: Any, rint: Callable[[Any], Any], to_integer: Callable[[Any], Any]) -> Any:
-    """Return the phase in 2^-32 turns of a real axis, signed, for t = float32(position) * float32(F / 2 pi).  R-10.2"""
+    """Return the phase in 2^-32 turns of a real axis, signed, for t = float32(position) * float32(F
+    / 2 pi).  R-10.2
+    """
     return to_integer(rint((t - rint(t)) * 2.0**32))
 
 
 def cos_sin_of_phase(
     phase: Any, to_float32: Callable[[Any], Any], where: Callable[[Any, Any, Any], Any]
 ) -> tuple[Any, Any]:
-    """Return float32 (cos, sin) of a phase in 2^-32 turns (int64, or uint32 that wraps), within 1.2e-7.  R-10.2
+    """Return float32 (cos, sin) of a phase in 2^-32 turns (int64, or uint32 that wraps), within
+    1.2e-7.  R-10.2
 
     to_float32 converts the signed remainder, which lies in [-2^29, 2^29).
     """
@@ -87,7 +97,9 @@ def cos_sin_of_phase(
 
 
 def within_a_quarter(phase: Any, to_float32: Callable[[Any], Any]) -> tuple[Any, Any, Any]:
-    """Return float32 (cos, sin) of what is left of a phase beside the nearest number of quarter turns, and that number.  R-10.2"""
+    """Return float32 (cos, sin) of what is left of a phase beside the nearest number of quarter
+    turns, and that number.  R-10.2
+    """
     quarter = (phase + (1 << 29)) >> 30
     x = to_float32(phase - (quarter << 30)) * 2.0**-29
     z = x * x
@@ -97,14 +109,18 @@ def within_a_quarter(phase: Any, to_float32: Callable[[Any], Any]) -> tuple[Any,
 
 
 def turn_by_quarters(cos: Any, sin: Any, quarter: Any, where: Callable[[Any, Any, Any], Any]) -> tuple[Any, Any]:
-    """Return cos and sin of an angle plus a number of quarter turns, from those of the angle.  R-10.2"""
+    """Return cos and sin of an angle plus a number of quarter turns, from those of the angle.
+    R-10.2
+    """
     odd = (quarter & 1) == 1
     cos, sin = where(odd, sin, cos), where(odd, cos, sin)
     return where(((quarter + 1) & 2) == 2, -cos, cos), where((quarter & 2) == 2, -sin, sin)
 
 
 def turn_bits_by_quarters(cos: Any, sin: Any, quarter: Any) -> tuple[Any, Any]:
-    """Return the same of the bits of float32 numbers, all int32 that wraps: for libraries that compare slowly.  R-10.2"""
+    """Return the same of the bits of float32 numbers, all int32 that wraps: for libraries that
+    compare slowly.  R-10.2
+    """
     swap = (cos ^ sin) & -(quarter & 1)
     return cos ^ swap ^ (((quarter + 1) & 2) << 30), sin ^ swap ^ ((quarter & 2) << 30)
 
@@ -118,20 +134,26 @@ def phase_64(p: IntArray, g: tuple[IntArray, ...]) -> Any:
 
 
 def phase_words(p: Any, g: Sequence[Any]) -> tuple[Any, Any]:
-    """Return the same phase where int64 is the widest integer: in 2^-32 turns, and what is left in 2^-64 turns.  R-10.2"""
+    """Return the same phase where int64 is the widest integer: in 2^-32 turns, and what is left in
+    2^-64 turns.  R-10.2
+    """
     g2, g1, g0 = g
     t = p * g1 + ((p * g0) >> 32)
     return (p * g2 + (t >> 32)) & _LOW_32, t & _LOW_32
 
 
 def remainder_of_words(high: Any, low: Any) -> tuple[Any, Any]:
-    """Return the nearest quarter turn (0 .. 4) of a phase in two words, and what is left over, int64 in 2^-64 turns.  R-10.2"""
+    """Return the nearest quarter turn (0 .. 4) of a phase in two words, and what is left over,
+    int64 in 2^-64 turns.  R-10.2
+    """
     quarter = (high + (1 << 29)) >> 30
     return quarter, (high - (quarter << 30)) * (1 << 32) + low
 
 
 def remainder_of_phase(phase: Any) -> tuple[Any, FloatArray]:
-    """Return the nearest quarter turn (0 .. 3) and the angle left over, float64 in [-pi/4, pi/4].  R-10.2"""
+    """Return the nearest quarter turn (0 .. 3) and the angle left over, float64 in [-pi/4, pi/4].
+    R-10.2
+    """
     quarter = (phase + np.uint64(1 << 61)) >> np.uint64(62)
     left = (phase - (quarter << np.uint64(62))).view(np.int64)
     return quarter & np.uint64(3), left.astype(np.float64) * 2.0**-62 * (math.pi / 2)

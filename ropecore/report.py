@@ -1,4 +1,6 @@
-"""How a configuration was read: the keys that were used, ignored and not known, and what was assumed."""
+"""How a configuration was read: the keys that were used, ignored and not known, and what was
+assumed.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,9 +29,10 @@ FACTS = ("used", "assumptions", "ignored", "unknown", "unread")
 class Report:
     """How a configuration was read: nothing that took part in it is left unsaid.
 
-    used, ignored, unknown: keys of the source, with dots for nested ones.  assumptions: what the source does not say, with
-    where it was taken from.  layers: indices of the layers that rotate so, None where the source does not tell or all do.
-    unread: parts of the source that nothing here can read.  context: the longest context that the source names.
+    used, ignored, unknown: keys of the source, with dots for nested ones.  assumptions: what the
+    source does not say, with where it was taken from.  layers: indices of the layers that rotate
+    so, None where the source does not tell or all do. unread: parts of the source that nothing here
+    can read.  context: the longest context that the source names.
     """
 
     source: str

@@ -1,6 +1,8 @@
-"""The reference rotation: float64, right to 2^-52 in the table at every position (rope.md chapters 2, 9 and 10).
+"""The reference rotation: float64, right to 2^-52 in the table at every position (rope.md chapters
+2, 9 and 10).
 
-Written for clarity: it is what the adapters are judged against, and `backends.numpy` is the fast way to run it.
+Written for clarity: it is what the adapters are judged against, and `backends.numpy` is the fast
+way to run it.
 """
 
 from collections.abc import Sequence
@@ -27,11 +29,12 @@ from ropecore.tensor_format import check_apart
 
 @checked
 def cos_sin(plan: Plan, positions: Any, role: Role = "q") -> tuple[FloatArray, FloatArray]:
-    """Return float64 cos and sin of the angles, times A and the magnitude, each of shape positions + (n_pairs,).
+    """Return float64 cos and sin of the angles, times A and the magnitude, each of shape positions
+    + (n_pairs,).
 
-    A cos(phi_j), A sin(phi_j) with phi_j = sum over a of F[j, a] p[a]; within 2^-52 A.  positions: integers (..), or
-    (n_axes, ..) for several axes, floats on real axes only.  role: "q" or "k", the sign of the magnitude.
-    Rules R-2.1, R-2.4, R-10.2.
+    A cos(phi_j), A sin(phi_j) with phi_j = sum over a of F[j, a] p[a]; within 2^-52 A.  positions:
+    integers (..), or (n_axes, ..) for several axes, floats on real axes only.  role: "q" or "k",
+    the sign of the magnitude. Rules R-2.1, R-2.4, R-10.2.
     """
     coordinates = split_axes(plan, positions)
     quarter, angle = remainder_of_phase(_phase(plan, coordinates))
@@ -54,11 +57,13 @@ def rotate(
     transpose: Flag = False,
     out: npt.NDArray[Any] | None = None,
 ) -> npt.NDArray[Any]:
-    """Return x (.., head_dim) rotated by tables that broadcast against it (.., n_pairs), in the arithmetic of their dtype.
+    """Return x (.., head_dim) rotated by tables that broadcast against it (.., n_pairs), in the
+    arithmetic of their dtype.
 
-    y[w0] = x[r0] cos - x[r1] sin, y[w1] = x[r0] sin + x[r1] cos; transpose: -sin; inverse: -sin, and both divided by
-    A^2 (and by the square of the magnitude).  Transpose and inverse read the lanes written.  Sums are rounded once more if x
-    has a smaller dtype.  out: where to write, a copy of x or x itself.  Rules R-2.1, R-2.2, R-9.2, R-9.3, R-10.4.
+    y[w0] = x[r0] cos - x[r1] sin, y[w1] = x[r0] sin + x[r1] cos; transpose: -sin; inverse: -sin,
+    and both divided by A^2 (and by the square of the magnitude).  Transpose and inverse read the
+    lanes written.  Sums are rounded once more if x has a smaller dtype.  out: where to write, a
+    copy of x or x itself.  Rules R-2.1, R-2.2, R-9.2, R-9.3, R-10.4.
     """
     cos, sin = _fitting(plan, x, cos, sin)
     if out is not None:
@@ -76,7 +81,9 @@ def rotate(
 
 
 def check_x(plan: RotaryPlan, x: npt.NDArray[Any], leading: tuple[int, ...]) -> None:
-    """Refuse x of another head_dim, or against which tables of positions (leading) do not broadcast.  Rules R-12.4, R-12.5."""
+    """Refuse x of another head_dim, or against which tables of positions (leading) do not
+    broadcast.  Rules R-12.4, R-12.5.
+    """
     if x.shape[-1:] != (plan.head_dim,):
         reason = f"its last dimension is not the plan's head_dim {plan.head_dim}"
         raise RopeError("x", x.shape, reason, "Rotate each head: split the last dimension first.", "R-12.4")
@@ -92,7 +99,8 @@ def check_x(plan: RotaryPlan, x: npt.NDArray[Any], leading: tuple[int, ...]) -> 
 
 
 def check_table(argument: str, table: Any, n_pairs: int) -> None:
-    """Refuse what is no cos or sin with one entry a pair, and say what it may be instead.  Rules R-8.1, R-12.5.
+    """Refuse what is no cos or sin with one entry a pair, and say what it may be instead.  Rules
+    R-8.1, R-12.5.
 
     table: an array of any library.  Every adapter asks here, so that all say the same.
     """
@@ -121,14 +129,18 @@ def _fitting(plan: RotaryPlan, x: npt.NDArray[Any], cos: Any, sin: Any) -> tuple
 
 
 def _check_output(x: npt.NDArray[Any], out: Any) -> None:
-    """Refuse an output that is no array as x is, or in which writing one element changes another.  Rule R-2.8."""
+    """Refuse an output that is no array as x is, or in which writing one element changes another.
+    Rule R-2.8.
+    """
     if type(out) is not np.ndarray or out.shape != x.shape or out.dtype != x.dtype or not out.flags.writeable:
         raise RopeError("out", out, f"must be an array that can be written, {x.dtype} {x.shape}, as x is", rule="R-2.8")
     check_apart("out", out.shape, [stride // out.itemsize for stride in out.strides])
 
 
 def turned_tables(plan: RotaryPlan, cos: Any, sin: Any, inverse: bool, transpose: bool) -> tuple[Any, Any]:
-    """Return the tables of the rotation that was asked for: forward, transpose (R-9.2) or inverse (R-9.3)."""
+    """Return the tables of the rotation that was asked for: forward, transpose (R-9.2) or inverse
+    (R-9.3).
+    """
     if inverse and transpose:
         raise RopeError("inverse", True, "inverse and transpose are two different rotations", "Ask for one.", "R-9.3")
     if inverse and plan.log_magnitude is not None:
@@ -142,14 +154,18 @@ def turned_tables(plan: RotaryPlan, cos: Any, sin: Any, inverse: bool, transpose
 
 @checked
 def angles(plan: Plan, positions: Any) -> FloatArray:
-    """Return phi_j modulo 2 pi, float64 in [-pi, pi], of shape positions + (n_pairs,).  Rule R-8.2."""
+    """Return phi_j modulo 2 pi, float64 in [-pi, pi], of shape positions
+    + (n_pairs,).  Rule R-8.2.
+    """
     phase = _phase(plan, split_axes(plan, positions))
     reduced: FloatArray = phase.view(np.int64).astype(np.float64) * (2.0**-63 * np.pi)
     return reduced
 
 
 def magnitude(plan: RotaryPlan, position: npt.NDArray[Any], role: str) -> Any:
-    """Return exp(+-log_magnitude * (position - centre)), position + (n_pairs,), or 1.0 for a plan without.  Rule R-2.4."""
+    """Return exp(+-log_magnitude * (position - centre)), position + (n_pairs,), or 1.0 for a plan
+    without.  Rule R-2.4.
+    """
     if plan.log_magnitude is None:
         return 1.0
     sign = signed_log_magnitude(role)
@@ -164,7 +180,9 @@ def magnitude(plan: RotaryPlan, position: npt.NDArray[Any], role: str) -> Any:
 
 
 def split_axes(plan: RotaryPlan, positions: npt.ArrayLike) -> list[npt.NDArray[Any]]:
-    """Return the coordinates of each axis: int64 on integer axes, float64 on real ones.  Rules R-6.9, R-7.1, R-7.3."""
+    """Return the coordinates of each axis: int64 on integer axes, float64 on real ones.  Rules
+    R-6.9, R-7.1, R-7.3.
+    """
     given: Any = [positions]
     if plan.n_axes > 1:
         # a list of arrays, one an axis, keeps integers beside reals
@@ -181,7 +199,9 @@ def split_axes(plan: RotaryPlan, positions: npt.ArrayLike) -> list[npt.NDArray[A
 
 
 def _phase(plan: RotaryPlan, coordinates: list[npt.NDArray[Any]]) -> Any:
-    """Return the angle in 2^-64 turns, uint64 of shape positions + (n_pairs,): axes add modulo one turn."""
+    """Return the angle in 2^-64 turns, uint64 of shape positions + (n_pairs,): axes add modulo one
+    turn.
+    """
     g = limbs(plan, 96)
     phase = np.zeros((*coordinates[0].shape, plan.n_pairs), np.uint64)
     for a, (column, real) in enumerate(zip(coordinates, plan.real_axes, strict=True)):

@@ -1,6 +1,8 @@
-"""Scaling rules: each a frozen dataclass of parameters and one pure function of the spectrum (rope.md chapter 5).
+"""Scaling rules: each a frozen dataclass of parameters and one pure function of the spectrum
+(rope.md chapter 5).
 
-`rule.scale(spectrum)` works in decimals at 60 digits; whoever calls it rounds once to binary64 (R-4.2).
+`rule.scale(spectrum)` works in decimals at 60 digits; whoever calls it rounds once to binary64
+(R-4.2).
 """
 
 import dataclasses
@@ -33,7 +35,9 @@ Policy = Annotated[str, OneOf(POLICIES)]
 
 
 class Scaled(NamedTuple):
-    """What a rule makes of a spectrum: frequencies, the attention factor A, and a magnitude's log and centre (R-2.4)."""
+    """What a rule makes of a spectrum: frequencies, the attention factor A, and a magnitude's log
+    and centre (R-2.4).
+    """
 
     frequencies: list[Decimal]
     attention_factor: Decimal = Decimal(1)
@@ -63,7 +67,9 @@ class Unscaled:
 
 @dataclass(frozen=True)
 class Linear:
-    """Linear position interpolation: g_j = f_j / factor.  Rule R-5.1; Chen et al. 2023, arXiv:2306.15595."""
+    """Linear position interpolation: g_j = f_j / factor.  Rule R-5.1; Chen et al. 2023,
+    arXiv:2306.15595.
+    """
 
     factor: Stretch
     rule: str = field(default="linear", init=False)
@@ -77,7 +83,9 @@ class Linear:
 
 @dataclass(frozen=True)
 class NTK:
-    """NTK-aware scaling with a fixed alpha: g_j = (b * alpha^(d/(d-2)))^(-2j/d).  Rule R-5.2; bloc97 2023, Hunyuan."""
+    """NTK-aware scaling with a fixed alpha: g_j = (b * alpha^(d/(d-2)))^(-2j/d).  Rule R-5.2;
+    bloc97 2023, Hunyuan.
+    """
 
     alpha: Stretch
     rule: str = field(default="ntk", init=False)
@@ -91,9 +99,11 @@ class NTK:
 
 @dataclass(frozen=True)
 class DynamicNTK:
-    """NTK-aware scaling by length: for n > L, NTK with alpha = factor * n / L - (factor - 1).  Rules R-5.3, R-5.4.
+    """NTK-aware scaling by length: for n > L, NTK with alpha = factor * n / L - (factor - 1).
+    Rules R-5.3, R-5.4.
 
-    n is the sequence's length under policy "per_call" and max_position under "static"; L is original_max_position.
+    n is the sequence's length under policy "per_call" and max_position under "static"; L is
+    original_max_position.
     """
 
     factor: Stretch
@@ -118,8 +128,8 @@ class DynamicNTK:
 class NTKByParts:
     """NTK-by-parts: a ramp linear in turns r_j = L f_j / (2 pi) between beta_slow and beta_fast.
 
-    gamma_j = clip((r_j - beta_slow) / (beta_fast - beta_slow), 0, 1); g_j = (1 - gamma_j) f_j / factor + gamma_j f_j.
-    Rule R-5.5; Peng et al. 2023, arXiv:2309.00071, section 3.2.
+    gamma_j = clip((r_j - beta_slow) / (beta_fast - beta_slow), 0, 1); g_j = (1 - gamma_j) f_j /
+    factor + gamma_j f_j. Rule R-5.5; Peng et al. 2023, arXiv:2309.00071, section 3.2.
     """
 
     factor: Stretch
@@ -144,12 +154,15 @@ class NTKByParts:
 
 @dataclass(frozen=True)
 class YaRN:
-    """YaRN: a ramp linear in j between the pairs that make beta_fast and beta_slow turns within L, and a temperature.
+    """YaRN: a ramp linear in j between the pairs that make beta_fast and beta_slow turns within L,
+    and a temperature.
 
-    cd(m) = d ln(L / (2 pi m)) / (2 ln b); low = cd(beta_fast), high = cd(beta_slow), rounded outwards if `truncate`,
-    clamped to [0, d - 1]; ramp_j = clip((j - low) / (high - low), 0, 1); g_j = f_j / factor * ramp_j + f_j (1 - ramp_j).
-    A is attention_factor, else ms(mscale) / ms(mscale_all_dim) if both are given and not 0, else ms(1),
-    with ms(m) = 0.1 m ln(factor) + 1.  With beta_fast = beta_slow the ramp is a step.  Rules R-5.6, R-5.7; Peng et al. 2023 and the programs that follow transformers.
+    cd(m) = d ln(L / (2 pi m)) / (2 ln b); low = cd(beta_fast), high = cd(beta_slow), rounded
+    outwards if `truncate`, clamped to [0, d - 1]; ramp_j = clip((j - low) / (high - low), 0, 1);
+    g_j = f_j / factor * ramp_j + f_j (1 - ramp_j). A is attention_factor, else ms(mscale) /
+    ms(mscale_all_dim) if both are given and not 0, else ms(1), with ms(m) = 0.1 m ln(factor) + 1.
+    With beta_fast = beta_slow the ramp is a step.  Rules R-5.6, R-5.7; Peng et al. 2023 and the
+    programs that follow transformers.
     """
 
     factor: Stretch
@@ -241,10 +254,12 @@ class LongRoPE:
 
 @dataclass(frozen=True)
 class Llama3:
-    """Llama 3's rule: long wavelengths are stretched by factor, short ones kept, a band between them blended.
+    """Llama 3's rule: long wavelengths are stretched by factor, short ones kept, a band between
+    them blended.
 
-    w_j = 2 pi / f_j; kept if w_j < L / high_freq_factor, stretched if w_j > L / low_freq_factor, else blended with
-    sigma = (L / w_j - low_freq_factor) / (high_freq_factor - low_freq_factor).  Rule R-5.9; Meta's Llama 3.1.
+    w_j = 2 pi / f_j; kept if w_j < L / high_freq_factor, stretched if w_j > L / low_freq_factor,
+    else blended with sigma = (L / w_j - low_freq_factor) / (high_freq_factor - low_freq_factor).
+    Rule R-5.9; Meta's Llama 3.1.
     """
 
     factor: Stretch
@@ -275,9 +290,11 @@ class Llama3:
 
 @dataclass(frozen=True)
 class Proportional:
-    """Proportional RoPE: g_j = f_j / factor for j < floor(partial_rotary_factor * R / 2), else 0.  Rule R-5.10; Gemma 4.
+    """Proportional RoPE: g_j = f_j / factor for j < floor(partial_rotary_factor * R / 2), else 0.
+    Rule R-5.10; Gemma 4.
 
-    R is the whole head unless rotary_dim is given, so lanes are paired over the head and the exponent's denominator is head_dim.
+    R is the whole head unless rotary_dim is given, so lanes are paired over the head and the
+    exponent's denominator is head_dim.
     """
 
     partial_rotary_factor: Share
@@ -295,7 +312,8 @@ class Proportional:
 
 @dataclass(frozen=True)
 class XPos:
-    """xPos: f_j unchanged, and a magnitude ((2j/R + gamma) / (1 + gamma))^((p - centre) / scale_base), inverted for keys.
+    """xPos: f_j unchanged, and a magnitude ((2j/R + gamma) / (1 + gamma))^((p - centre) /
+    scale_base), inverted for keys.
 
     Rules R-2.4, R-5.11; Sun et al. 2022, arXiv:2212.10554.
     """
@@ -316,7 +334,9 @@ class XPos:
 
 @dataclass(frozen=True)
 class Damped:
-    """Damped RoPE: f_j unchanged, and scores that decay as exp(-rate * (p_q - p_k)).  Rules R-2.4, R-5.12."""
+    """Damped RoPE: f_j unchanged, and scores that decay as exp(-rate * (p_q - p_k)).  Rules R-2.4,
+    R-5.12.
+    """
 
     rate: Positive
     centre: Number = 0.0
@@ -343,7 +363,9 @@ RULES: dict[str, Any] = {
 
 
 def rule_from_dict(given: Mapping[str, Any]) -> ScalingRule:
-    """Return the rule that {"rule": name, parameter: value, ..} describes; unknown and missing keys are refused (R-12.6)."""
+    """Return the rule that {"rule": name, parameter: value, ..} describes; unknown and missing keys
+    are refused (R-12.6).
+    """
     parameters = dict(mapping("scaling", given))
     name = choice("scaling.rule", parameters.pop("rule", None), RULES)
     kind = RULES[name]

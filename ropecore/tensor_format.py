@@ -1,6 +1,8 @@
-"""Shapes: which dimension of a tensor is which, and how positions and tables line up with it (R-7.3, R-7.4).
+"""Shapes: which dimension of a tensor is which, and how positions and tables line up with it
+(R-7.3, R-7.4).
 
-Everything here is about shapes and strides, so that every adapter asks the same questions and refuses the same things.
+Everything here is about shapes and strides, so that every adapter asks the same questions and
+refuses the same things.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +17,9 @@ LETTERS = "bhgstd"
 
 @dataclass(frozen=True)
 class TensorFormat:
-    """The letters of a tensor's dimensions: b batch, h heads, g groups, s sequence or t packed tokens, d head_dim last."""
+    """The letters of a tensor's dimensions: b batch, h heads, g groups, s sequence or t packed
+    tokens, d head_dim last.
+    """
 
     letters: str
 
@@ -47,7 +51,9 @@ class TensorFormat:
         return shape[self.letters.index(letter)]
 
     def check_tensor(self, argument: str, shape: Sequence[int], head_dim: int) -> None:
-        """Refuse a tensor with other dimensions than the letters, or another head_dim.  Rule R-12.4."""
+        """Refuse a tensor with other dimensions than the letters, or another head_dim.  Rule
+        R-12.4.
+        """
         if len(shape) != len(self.letters):
             cure = f"'{self.letters}' has {len(self.letters)} dimensions; pass the tensor_format of yours."
             raise RopeError(argument, tuple(shape), f"has {len(shape)} dimensions", cure, "R-12.4")
@@ -58,7 +64,9 @@ class TensorFormat:
             )
 
     def check_positions(self, plan: RotaryPlan, positions: Sequence[int], tensor: Sequence[int]) -> None:
-        """Refuse positions whose shape is not exactly (s), (b, s) or (t), with (n_axes, ..) before for several axes.  R-7.3, R-12.5."""
+        """Refuse positions whose shape is not exactly (s), (b, s) or (t), with (n_axes, ..) before
+        for several axes.  R-7.3, R-12.5.
+        """
         n = plan.n_axes
         lead = () if n == 1 else (n,)
         length = self.size(self.token_letter, tensor)
@@ -87,7 +95,8 @@ class TensorFormat:
     def line_up(self, table: Any, batch_second: Callable[[Any], Any], reshape: Callable[..., Any]) -> Any:
         """Return a table (.., s, n) or (.., b, s, n) in a shape that broadcasts against the tensor.
 
-        batch_second exchanges the first two dimensions: the positions of an "sbhd" tensor are (b, s) all the same (R-7.3).
+        batch_second exchanges the first two dimensions: the positions of an "sbhd" tensor are (b,
+        s) all the same (R-7.3).
         """
         *leading, pairs = table.shape
         sizes = {self.token_letter: leading[-1], "b": leading[0] if len(leading) == 2 else 1, "d": pairs}
@@ -101,7 +110,9 @@ class TensorFormat:
 
 
 def check_pair(letters: TensorFormat, q: Sequence[int], k: Sequence[int], counted: bool = False) -> None:
-    """Refuse q and k that differ in batch, or, where their positions are counted from one offset, in length.  R-7.4, R-12.5."""
+    """Refuse q and k that differ in batch, or, where their positions are counted from one offset,
+    in length.  R-7.4, R-12.5.
+    """
     if "b" in letters.letters and letters.size("b", q) != letters.size("b", k):
         cure = "Rotate them in two calls, or expand one of them."
         raise RopeError("k", tuple(k), f"its batch size differs from q's, {tuple(q)}", cure, "R-12.5")
@@ -111,14 +122,18 @@ def check_pair(letters: TensorFormat, q: Sequence[int], k: Sequence[int], counte
 
 
 def check_apart(argument: str, shape: Sequence[int], strides: Sequence[int]) -> None:
-    """Refuse an array to be written in which two indices may be the same element (strides in elements).  Rule R-2.8."""
+    """Refuse an array to be written in which two indices may be the same element (strides in
+    elements).  Rule R-2.8.
+    """
     if overlaps_itself(shape, strides):
         cure = "Copy it, or use apply."
         raise RopeError(argument, tuple(strides), "overlaps itself (a broadcast or expanded view)", cure, "R-2.8")
 
 
 def overlaps_itself(shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Return whether two indices of a strided array may be the same element (strides in elements)."""
+    """Return whether two indices of a strided array may be the same
+    element (strides in elements).
+    """
     if 0 in shape:
         return False
     reach = 1

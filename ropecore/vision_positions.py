@@ -1,8 +1,10 @@
-"""Positions of vision-language models: (t, h, w) ids of text with images and videos, and 2-D ids of vision towers (rope.md chapter 7).
+"""Positions of vision-language models: (t, h, w) ids of text with images and videos, and 2-D ids of
+vision towers (rope.md chapter 7).
 
-A grid (t, h, w) counts patches, as image processors give it; `merge` x `merge` patches become one token of the language model.
-Text has one position on the three axes.  The token of frame i, row j and column k of a grid that starts at position p has
-(p + i step, p + j, p + k).  Families differ in the step, in how videos are split, and programs in where the text after a grid goes on.
+A grid (t, h, w) counts patches, as image processors give it; `merge` x `merge` patches become one
+token of the language model. Text has one position on the three axes.  The token of frame i, row j
+and column k of a grid that starts at position p has (p + i step, p + j, p + k).  Families differ in
+the step, in how videos are split, and programs in where the text after a grid goes on.
 """
 
 import math
@@ -28,8 +30,9 @@ Span = Annotated[tuple[int, int], ListOf(Whole(), "tokens", 2, 2, numbered=False
 class VisionPositions(NamedTuple):
     """Positions of text with images and videos.
 
-    ids: (3, s) or (3, b, s), the axes t, h, w first, as plans take them; padding has 0.
-    deltas: () or (b,); the token that is generated at index i, padding not counted, has position i + delta on every axis.
+    ids: (3, s) or (3, b, s), the axes t, h, w first, as plans take them; padding has 0. deltas: ()
+    or (b,); the token that is generated at index i, padding not counted, has position i + delta on
+    every axis.
     """
 
     ids: Any
@@ -37,7 +40,9 @@ class VisionPositions(NamedTuple):
 
 
 class _Grid(NamedTuple):
-    """The tokens of an image, a video or a frame of one: sizes in tokens, and positions from one frame to the next."""
+    """The tokens of an image, a video or a frame of one: sizes in tokens, and positions from one
+    frame to the next.
+    """
 
     t: int
     h: int
@@ -51,8 +56,9 @@ def vision_token_types(
 ) -> Any:
     """Return for each token of ids (..) whether it is text (0), of an image (1) or of a video (2).
 
-    image_token, video_token: ids of the placeholders.  video_span: ids of the tokens that open and close a video, where its frames
-    are made of image tokens (GLM-4V).  The result is `mm_token_type_ids` in transformers.
+    image_token, video_token: ids of the placeholders.  video_span: ids of the tokens that open and
+    close a video, where its frames are made of image tokens (GLM-4V).  The result is
+    `mm_token_type_ids` in transformers.
     """
     tokens = integers("ids", ids)
     types = np.where(tokens == image_token, IMAGE, TEXT)
@@ -72,15 +78,17 @@ def qwen2_vl_positions(
     types: Any, image_grids: Any = (), video_grids: Any = (), *, merge: Count = 2,
     mask: Any = None, next_position: NextPosition = "longest_side",
 ) -> VisionPositions:  # fmt: skip
-    """Return the positions of Qwen2-VL (and PaddleOCR-VL): a video is one grid, and its frames are one position apart.
+    """Return the positions of Qwen2-VL (and PaddleOCR-VL): a video is one grid, and its frames are
+    one position apart.
 
-    types: (s) or (b, s), 0 text, 1 image, 2 video; see `vision_token_types`.  A grid's tokens follow each other.
-    image_grids, video_grids: (n, 3), patches (t, h, w), in the order of the tokens, row by row of the batch.
-    merge: patches a side of a token.  mask: 0 at padding, in the shape of types.
-    next_position: where text goes on after a grid at p: "longest_side": p + max(h, w) / merge (transformers); "largest_id": one after
-    the largest id so far (vLLM, SGLang, Qwen2.5-Omni).  They differ where a video lasts longer than it is wide.  `deltas` go by the
-    largest id in both, as in all these programs.
-    RopeError if tokens and grids do not fit.  Rules R-7.6, R-7.7, R-7.9, R-7.10; `get_rope_index` of transformers' qwen2_vl.
+    types: (s) or (b, s), 0 text, 1 image, 2 video; see `vision_token_types`.  A grid's tokens
+    follow each other. image_grids, video_grids: (n, 3), patches (t, h, w), in the order of the
+    tokens, row by row of the batch. merge: patches a side of a token.  mask: 0 at padding, in the
+    shape of types. next_position: where text goes on after a grid at p: "longest_side": p + max(h,
+    w) / merge (transformers); "largest_id": one after the largest id so far (vLLM, SGLang,
+    Qwen2.5-Omni).  They differ where a video lasts longer than it is wide.  `deltas` go by the
+    largest id in both, as in all these programs. RopeError if tokens and grids do not fit.  Rules
+    R-7.6, R-7.7, R-7.9, R-7.10; `get_rope_index` of transformers' qwen2_vl.
     """
     images, videos = _grids("image_grids", image_grids, merge), _grids("video_grids", video_grids, merge)
     return _positions(types, images, videos, mask, next_position)
@@ -92,11 +100,13 @@ def qwen2_5_vl_positions(
     second_per_grid: Seconds | None = None, merge: Count = 2, mask: Any = None,
     next_position: NextPosition = "longest_side",
 ) -> VisionPositions:  # fmt: skip
-    """Return the positions of Qwen2.5-VL: frame i of a video is trunc(i tokens_per_second second_per_grid) after its start.
+    """Return the positions of Qwen2.5-VL: frame i of a video is trunc(i tokens_per_second
+    second_per_grid) after its start.
 
-    tokens_per_second: of the vision configuration (2 in released models).  second_per_grid: seconds from frame to frame, one a
-    video (None: 1 each).  The product is float32, as in transformers and vLLM, so that truncation meets the same integers; as there, images
-    have no step.  Else as `qwen2_vl_positions`.  Rule R-7.9; `get_rope_index` of transformers' qwen2_5_vl.
+    tokens_per_second: of the vision configuration (2 in released models).  second_per_grid: seconds
+    from frame to frame, one a video (None: 1 each).  The product is float32, as in transformers and
+    vLLM, so that truncation meets the same integers; as there, images have no step.  Else as
+    `qwen2_vl_positions`.  Rule R-7.9; `get_rope_index` of transformers' qwen2_5_vl.
     """
     images, videos = _grids("image_grids", image_grids, merge), _grids("video_grids", video_grids, merge)
     seconds = (1.0,) * len(videos) if second_per_grid is None else second_per_grid
@@ -114,10 +124,11 @@ def qwen3_vl_positions(
     types: Any, image_grids: Any = (), video_grids: Any = (), *, merge: Count = 2,
     mask: Any = None, next_position: NextPosition = "longest_side",
 ) -> VisionPositions:  # fmt: skip
-    """Return the positions of Qwen3-VL (also Qwen3.5 and Cohere Compass): each frame of a video is a grid of its own.
+    """Return the positions of Qwen3-VL (also Qwen3.5 and Cohere Compass): each frame of a video is
+    a grid of its own.
 
-    Time is said by text between the frames, so a grid's t ids are all its start.  Else as `qwen2_vl_positions`.
-    `get_rope_index` of transformers' qwen3_vl.
+    Time is said by text between the frames, so a grid's t ids are all its start.  Else as
+    `qwen2_vl_positions`. `get_rope_index` of transformers' qwen3_vl.
     """
     images, videos = _grids("image_grids", image_grids, merge), _grids("video_grids", video_grids, merge)
     frames = [grid._replace(t=1) for grid in videos for _ in range(grid.t)]
@@ -129,9 +140,11 @@ def glm4v_positions(
     types: Any, image_grids: Any = (), video_grids: Any = (), *, merge: Count = 2,
     mask: Any = None, next_position: NextPosition = "longest_side",
 ) -> VisionPositions:  # fmt: skip
-    """Return the positions of GLM-4V (also 4.5V, 4.6V and GLM-OCR): those of Qwen3-VL, by `get_rope_index` of transformers' glm4v.
+    """Return the positions of GLM-4V (also 4.5V, 4.6V and GLM-OCR): those of Qwen3-VL, by
+    `get_rope_index` of transformers' glm4v.
 
-    A video's frames are image tokens between two tokens that open and close it: `vision_token_types` with video_span tells them.
+    A video's frames are image tokens between two tokens that open and close it:
+    `vision_token_types` with video_span tells them.
     """
     return qwen3_vl_positions(types, image_grids, video_grids, merge=merge, mask=mask, next_position=next_position)
 
@@ -141,7 +154,8 @@ def ernie4_5_vl_positions(
     types: Any, image_grids: Any = (), video_grids: Any = (), *, merge: Count = 2,
     temporal_merge: Count = 2, mask: Any = None, next_position: NextPosition = "longest_side",
 ) -> VisionPositions:  # fmt: skip
-    """Return the positions of Ernie 4.5 VL: `temporal_merge` frames of a video become one; the ids are t, h, w as everywhere.
+    """Return the positions of Ernie 4.5 VL: `temporal_merge` frames of a video become one; the ids
+    are t, h, w as everywhere.
 
     (That its pairs go h, w, .., t is said by the plan's axis_order.)  Else as `qwen2_vl_positions`.
     `get_rope_index` of transformers' ernie4_5_vl_moe.
@@ -163,11 +177,14 @@ def _merges(argument: str, value: Any) -> int | tuple[int, ...]:
 
 @checked
 def vision_grid_positions(grids: Any, merge: Annotated[Any, _merges] = 1, *, temporal: Flag = False) -> Any:
-    """Return the (h, w) ids of a vision tower's patches, (2, n), or with `temporal` the (t, h, w) ids, (3, n).
+    """Return the (h, w) ids of a vision tower's patches, (2, n), or with `temporal` the (t, h, w)
+    ids, (3, n).
 
-    grids: (m, 3), patches (t, h, w); n is the sum of t h w.  Patches come in merge order: the merge x merge patches of a token after
-    each other, tokens in rows; merge 1 is raster order.  merge: one number, or one a grid.  Frames repeat the ids of the first.
-    Axes come first, as plans take them: the transpose of `vision_utils.get_vision_position_ids` in transformers.  Rules R-7.3, R-7.11.
+    grids: (m, 3), patches (t, h, w); n is the sum of t h w.  Patches come in merge order: the merge
+    x merge patches of a token after each other, tokens in rows; merge 1 is raster order.  merge:
+    one number, or one a grid.  Frames repeat the ids of the first. Axes come first, as plans take
+    them: the transpose of `vision_utils.get_vision_position_ids` in transformers.  Rules R-7.3,
+    R-7.11.
     """
     sizes = _sizes("grids", grids)
     merges = [merge] * len(sizes) if isinstance(merge, int) else merge
@@ -188,7 +205,9 @@ def _tower_ids(grid: Sequence[int], merge: int) -> IntArray:
 
 
 def _positions(types: Any, images: list[_Grid], videos: list[_Grid], mask: Any, next_position: str) -> VisionPositions:
-    """Return the positions of tokens whose grids are known; the rows of a batch take grids in turn."""
+    """Return the positions of tokens whose grids are known; the rows of a
+    batch take grids in turn.
+    """
     kinds = integers("types", types)
     if kinds.ndim not in (1, 2) or not np.isin(kinds, (TEXT, IMAGE, VIDEO)).all():
         raise RopeError(

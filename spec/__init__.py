@@ -1,7 +1,7 @@
 """The specification: rules (rope.md), golden vectors and their loader.
 
-The loader needs the standard library alone, and so its refusals are its own: SpecError, a ValueError. What it returns is parsed
-anew on each call, so that callers may change it.
+The loader needs the standard library alone, and so its refusals are its own: SpecError, a
+ValueError. What it returns is parsed anew on each call, so that callers may change it.
 """
 
 import difflib
@@ -26,11 +26,15 @@ _SPEC = _resources(__package__ or __name__)
 
 
 class SpecError(ValueError):
-    """A refusal: an argument of another kind, a topic that there is not, or a file that cannot be read as what it is."""
+    """A refusal: an argument of another kind, a topic that there is not, or a file that cannot be
+    read as what it is.
+    """
 
 
 def vectors(topic: str | None = None) -> list[Case]:
-    """Return the golden vectors, or those of one topic, as JSON objects in the order of the files; withdrawn ones are left out."""
+    """Return the golden vectors, or those of one topic, as JSON objects in the order of the files;
+    withdrawn ones are left out.
+    """
     if topic is not None and not isinstance(topic, str):
         raise SpecError(f"topic={_shown(topic)}: must be text, or None for all")
     found = [case for case in _all_cases(topic) if "withdrawn" not in case]
@@ -41,7 +45,9 @@ def vectors(topic: str | None = None) -> list[Case]:
 
 
 def vector(case_id: str) -> Case:
-    """Return the golden vector of that id, a withdrawn one too; KeyError names ids that are close."""
+    """Return the golden vector of that id, a withdrawn one too; KeyError
+    names ids that are close.
+    """
     if not isinstance(case_id, str):
         raise SpecError(f"case_id={_shown(case_id)}: must be text")
     path = _file_of().get(case_id)
@@ -54,7 +60,9 @@ def vector(case_id: str) -> Case:
 
 
 def files() -> list[str]:
-    """Return the vector files that the manifest lists, below the folder of this package, in order."""
+    """Return the vector files that the manifest lists, below the folder
+    of this package, in order.
+    """
     return [entry["path"] for entry in manifest()["files"]]
 
 
@@ -77,7 +85,9 @@ def manifest() -> dict[str, Any]:
 
 
 def verify() -> list[str]:
-    """Return what is wrong with the files on disk: missing, left over, changed, miscounted, ids used twice; nothing if all is well."""
+    """Return what is wrong with the files on disk: missing, left over, changed, miscounted, ids
+    used twice; nothing if all is well.
+    """
     try:
         listed = manifest()
     except (OSError, ValueError) as error:
@@ -112,7 +122,9 @@ def read(path: str) -> bytes:
 
 
 def _parsed(path: str, largest: int) -> dict[str, Any]:
-    """Return the object in a file, whose size and number of values are limited before it is decoded."""
+    """Return the object in a file, whose size and number of values are limited before it is
+    decoded.
+    """
     content = read(path)
     if len(content) > largest or content.count(b",") + content.count(b"[") + content.count(b"{") > MOST_VALUES:
         raise SpecError(f"{path}: more than {largest} bytes or {MOST_VALUES} values")

@@ -1,4 +1,6 @@
-"""Which folders an environment can test: those of a framework need it installed (tox has an environment for each)."""
+"""Which folders an environment can test: those of a framework need it installed (tox has an
+environment for each).
+"""
 
 import importlib.util
 import os
@@ -22,8 +24,8 @@ def pytest_report_header() -> list[str]:
     return [f"left out: tests/{folder}, as {name} is not installed" for folder, name in LEFT_OUT.items()]
 
 
-# no deadline: it would test the machine.  A mutation tester (tests/ropecore/MUTATION.md) gets the same few examples for
-# each mutant, and no shrinking
+# no deadline: it would test the machine.  A mutation tester (tests/ropecore/MUTATION.md) gets the
+# same few examples for each mutant, and no shrinking
 settings.register_profile("any_machine", deadline=None)
 settings.register_profile(
     "mutation", deadline=None, max_examples=20, derandomize=True, database=None, phases=[Phase.generate]

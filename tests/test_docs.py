@@ -42,7 +42,9 @@ def test_examples_run(code: str) -> None:
 
 
 def test_examples_run_in_the_folder_of_the_clone() -> None:
-    """There Python finds the folder ropecore/ before an installed package; the folders beside it are found all the same."""
+    """There Python finds the folder ropecore/ before an installed package; the folders beside it
+    are found all the same.
+    """
     for code in PYTHON:
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 

@@ -1,4 +1,6 @@
-"""What hostile arguments, files and programs did once, row by row: each is refused, bounded, or decided."""
+"""What hostile arguments, files and programs did once, row by row: each is refused, bounded, or
+decided.
+"""
 
 import json
 import os

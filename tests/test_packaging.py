@@ -14,7 +14,8 @@ SOURCES = {
     "ropecore.conformance": ROOT / "conformance",
     "ropecore.spec": ROOT / "spec",
 }
-# the generator shares no code with the package and stays in the repository; so does a page that a command makes again
+# the generator shares no code with the package and stays in the repository; so does a page that a
+# command makes again
 NOT_INSTALLED = {"generate", "__pycache__", "report.html"}
 
 

@@ -1,8 +1,9 @@
-"""One pass over q and k on a CPU: the kernels behind the NumPy and torch adapters.  Needs the extra "fast" (Numba).
+"""One pass over q and k on a CPU: the kernels behind the NumPy and torch adapters.  Needs the extra
+"fast" (Numba).
 
-It knows no framework: a tensor is an address with shape, strides and a storage format, so NumPy arrays and torch tensors
-are rotated where they lie, in place or into an output.  The bits are those of `ropecore.rotation.rotate` with the same
-tables, whatever the number of threads.
+It knows no framework: a tensor is an address with shape, strides and a storage format, so NumPy
+arrays and torch tensors are rotated where they lie, in place or into an output.  The bits are those
+of `ropecore.rotation.rotate` with the same tables, whatever the number of threads.
 """
 
 import importlib.util
@@ -40,7 +41,8 @@ def available(form: str = "float32") -> bool:
 def _possible(form: str) -> bool:
     """Return whether kernels for a storage format can be compiled here.
 
-    float16 needs a processor that converts it, since LLVM would otherwise call a function that is not there.
+    float16 needs a processor that converts it, since LLVM would otherwise call a function that is
+    not there.
     """
     if form not in FORMATS or sys.byteorder != "little" or importlib.util.find_spec("numba") is None:
         return False
@@ -48,7 +50,9 @@ def _possible(form: str) -> bool:
 
 
 class Tensor(NamedTuple):
-    """Where a tensor lies: the address of its first element, its shape, and its strides in elements."""
+    """Where a tensor lies: the address of its first element, its shape, and its strides in
+    elements.
+    """
 
     address: int
     shape: tuple[int, ...]
@@ -63,11 +67,13 @@ def prepare(
     writes: str = "out_lanes",
     makes: bool = False,
 ) -> Job | None:
-    """Return the job that rotates one or two tensors of a storage format, or None where the kernels cannot.
+    """Return the job that rotates one or two tensors of a storage format, or None where the kernels
+    cannot.
 
-    It depends on shapes and strides alone and is kept.  reads, writes: which lanes of the plan; the transpose and the
-    inverse exchange them, and their signs are the tables' (`ropecore.rotation.turned_tables`).  makes: there are no tables,
-    whose strides then count rows; the kernel makes the angles of positions as it needs them.  Rules R-2.1, R-9.2, R-10.2.
+    It depends on shapes and strides alone and is kept.  reads, writes: which lanes of the plan; the
+    transpose and the inverse exchange them, and their signs are the tables'
+    (`ropecore.rotation.turned_tables`).  makes: there are no tables, whose strides then count rows;
+    the kernel makes the angles of positions as it needs them.  Rules R-2.1, R-9.2, R-10.2.
     """
     return _job(plan, form, parts, reads, writes, makes) if available(form) else None
 
@@ -75,11 +81,12 @@ def prepare(
 def run(
     job: Job, addresses: Sequence[int], threads: int | None = None, ids: int = 0, n_ids: int = 0, first: int = 0
 ) -> bool:
-    """Rotate; addresses are x, y, cos and sin of the first part and of the second, 8 in all; y is x to rotate in place.
+    """Rotate; addresses are x, y, cos and sin of the first part and of the second, 8 in all; y is x
+    to rotate in place.
 
-    Of a job that makes its angles: ids is the address of contiguous int64 positions, (n_axes, n_ids), or 0 for those that
-    follow `first`, which are in range.  Return False if a position is out of range (R-7.1), or the kernel cannot be compiled;
-    nothing was done then.
+    Of a job that makes its angles: ids is the address of contiguous int64 positions, (n_axes,
+    n_ids), or 0 for those that follow `first`, which are in range.  Return False if a position is
+    out of range (R-7.1), or the kernel cannot be compiled; nothing was done then.
     """
     launch, words = _ready(job, *thread_pool.assemble(job.n_bytes, threads))
     return bool(launch(words + _REST.pack(first, ids, n_ids, *addresses)))
@@ -89,8 +96,8 @@ def run(
 def _ready(job: Job, threads: int, members: thread_pool.Team) -> tuple[Callable[[bytes], int], bytes]:
     """Return what launches a job, and the words that all its launches have in common.
 
-    In small work each thread begins with the chunks of its last call, parts of which lie in its cache; in large work all take
-    the next chunk, so that they work on memory side by side.
+    In small work each thread begins with the chunks of its last call, parts of which lie in its
+    cache; in large work all take the next chunk, so that they work on memory side by side.
     """
     launch = compiled.kernel("launch")
     kernel = compiled.kernel("rotation", job.form, job.read, job.write, job.plain, job.in_place, job.whole, job.makes)
@@ -118,10 +125,12 @@ def rotate(
     writes: str = "out_lanes",
     threads: int | None = None,
 ) -> bool:
-    """Rotate one or two tensors in one pass: each is (x, y, cos, sin); return False if nothing was done.
+    """Rotate one or two tensors in one pass: each is (x, y, cos, sin); return False if nothing was
+    done.
 
-    y has the shape of x, and is x to rotate in place; otherwise they must not overlap.  cos and sin have a shape that
-    broadcasts against x (.., n_pairs), the same strides, and are float32, or float64 for float64 tensors.
+    y has the shape of x, and is x to rotate in place; otherwise they must not overlap.  cos and sin
+    have a shape that broadcasts against x (.., n_pairs), the same strides, and are float32, or
+    float64 for float64 tensors.
     """
     parts = tuple(
         Part(Strides(*x[1:]), Strides(*y[1:]), Strides(*cos[1:]), in_place=x.address == y.address)
@@ -139,10 +148,12 @@ def rotate(
 def fill(
     plan: RotaryPlan, positions: int, count: int, cos: int, sin: int, factor: float = 1.0, threads: int | None = None
 ) -> bool:
-    """Write the float32 tables of `count` positions, (count, n_pairs) each; return False as `run` does.
+    """Write the float32 tables of `count` positions, (count, n_pairs) each; return False as `run`
+    does.
 
-    positions: the address of contiguous int64, (n_axes, count) where the plan has several axes.  cos, sin: addresses.
-    The bits are those of `precision.cos_sin_of_phase`, times float32(factor).  For plans on integer axes.  Rule R-10.2.
+    positions: the address of contiguous int64, (n_axes, count) where the plan has several axes.
+    cos, sin: addresses. The bits are those of `precision.cos_sin_of_phase`, times float32(factor).
+    For plans on integer axes.  Rule R-10.2.
     """
     template, _keep = _table_job(plan, factor)  # held: other threads' plans may push this one out of the cache
     n_bytes = TABLE_COST * count * plan.n_pairs
@@ -157,7 +168,9 @@ def fill(
 
 @lru_cache(maxsize=512)
 def _table_job(plan: RotaryPlan, factor: float) -> tuple[Any, list[Any]]:
-    """Return a job that makes a plan's tables, without its addresses, and the arrays that it points to."""
+    """Return a job that makes a plan's tables, without its addresses, and the arrays that it points
+    to.
+    """
     numbers = np.zeros(HEADER + PART, np.int64)
     keep = put_angles(plan, numbers, factor)
     numbers[HEADER + PAIRS] = plan.n_pairs

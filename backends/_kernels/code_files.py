@@ -1,4 +1,5 @@
-"""Compiled kernels, kept in files of the user's cache folder; where that fails, one warning says so.
+"""Compiled kernels, kept in files of the user's cache folder; where that fails, one warning says
+so.
 
 A kernel has a file of its own, in a folder whose name holds a digest of all that its code depends
 on.  So processes that write it at once write the same, and a file begins with the digest of its
@@ -31,7 +32,9 @@ DIGEST = hashlib.sha256().digest_size
 
 
 class Kernel:
-    """A compiled function of the address of a job, or of bytes that hold one.  address: of its code."""
+    """A compiled function of the address of a job, or of bytes that hold one.  address: of its
+    code.
+    """
 
     def __init__(self, name: str, work: Callable[[Any], Any], signature: Any, result: Any) -> None:
         """Compile a function, or read its code from the file of this name.  result: of ctypes."""
@@ -44,7 +47,9 @@ class Kernel:
 
 
 class CodeFile:
-    """What Numba asks for compiled code, and gives it to.  It raises nothing: code can be compiled."""
+    """What Numba asks for compiled code, and gives it to.  It raises
+    nothing: code can be compiled.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,7 +87,9 @@ class CodeFile:
 
 @lru_cache(maxsize=1)
 def cache_folder() -> Path | None:
-    """Return where compiled code is kept: in NUMBA_CACHE_DIR, or else in the user's cache folder."""
+    """Return where compiled code is kept: in NUMBA_CACHE_DIR, or else
+    in the user's cache folder.
+    """
     base = os.environ.get("NUMBA_CACHE_DIR")
     if not base and sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA")

@@ -1,7 +1,9 @@
-"""Kernels, compiled when they are first needed; where they cannot be, one warning says why, and callers go their own way.
+"""Kernels, compiled when they are first needed; where they cannot be, one warning says why, and
+callers go their own way.
 
-A compilation takes a second, and a fork does not wait for it.  In the child, Numba is then as another thread left it: half
-imported, or its locks held for ever.  So it is not asked for anything there; kernels that were compiled before still run.
+A compilation takes a second, and a fork does not wait for it.  In the child, Numba is then as
+another thread left it: half imported, or its locks held for ever.  So it is not asked for anything
+there; kernels that were compiled before still run.
 """
 
 import os
@@ -18,7 +20,9 @@ LIBRARIES = ("numba", "llvmlite")
 
 
 class _State:
-    """kernels: by name and words.  torn: Numba cannot be asked in this process.  broken: no kernels are used."""
+    """kernels: by name and words.  torn: Numba cannot be asked in this process.  broken: no kernels
+    are used.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -26,7 +30,9 @@ class _State:
         self.torn = self.broken = False
 
     def forked(self) -> None:
-        """Find out whether another thread of the parent was importing Numba, or compiling with it."""
+        """Find out whether another thread of the parent was importing
+        Numba, or compiling with it.
+        """
         self.torn = self.torn or _half_imported() or any(map(_held, (self.lock, *_locks())))
         self.lock = threading.RLock()
 
@@ -43,7 +49,9 @@ def usable() -> bool:
 
 
 def kernel(name: str, *words: Any) -> Any:
-    """Return the `kernels.Kernel` that the function of this name in `kernels` makes, or None if it cannot be compiled."""
+    """Return the `kernels.Kernel` that the function of this name in `kernels` makes, or None if it
+    cannot be compiled.
+    """
     key = name, *words
     found = _state.kernels.get(key)
     if found is None:

@@ -8,10 +8,11 @@ from typing import Any
 
 
 def ask_for_huge_pages(address: int, n_bytes: int) -> None:
-    """Ask the system for huge pages wherever they fit into new memory, as NumPy does for its own arrays.
+    """Ask the system for huge pages wherever they fit into new memory, as NumPy does for its own
+    arrays.
 
-    Clearing 2 MiB at the first touch takes less time than clearing 4 KiB 512 times, which takes longer than a rotation.  The system
-    may refuse, and nothing is lost.  Linux alone.
+    Clearing 2 MiB at the first touch takes less time than clearing 4 KiB 512 times, which takes
+    longer than a rotation.  The system may refuse, and nothing is lost.  Linux alone.
     """
     if sys.platform == "linux" and hasattr(mmap, "MADV_HUGEPAGE"):
         start, end = -(-address // mmap.PAGESIZE), (address + n_bytes) // mmap.PAGESIZE

@@ -1,9 +1,11 @@
-"""The few operations that the kernels are made of, as LLVM instructions: what Numba's own types cannot say.
+"""The few operations that the kernels are made of, as LLVM instructions: what Numba's own types
+cannot say.
 
-Numba has no float16, no bfloat16 and no vectors that are loaded whole before anything is stored.  Each function below is
-an *intrinsic*: called inside a compiled kernel, it writes its instructions there.  Addresses are integers, in bytes;
-literal arguments (a storage format, a width) choose the instructions.  No multiplication is contracted with an addition,
-so a kernel gives the bits of `ropecore.rotation.rotate`.
+Numba has no float16, no bfloat16 and no vectors that are loaded whole before anything is stored.
+Each function below is an *intrinsic*: called inside a compiled kernel, it writes its instructions
+there.  Addresses are integers, in bytes; literal arguments (a storage format, a width) choose the
+instructions.  No multiplication is contracted with an addition, so a kernel gives the bits of
+`ropecore.rotation.rotate`.
 """
 
 from collections.abc import Sequence
@@ -44,12 +46,13 @@ def turn(
     _: Any, form: Any, width: Any, read: Any, write: Any, tables: Any,
     x0: Any, x1: Any, y0: Any, y1: Any, cos: Any, sin: Any,
 ) -> Any:  # fmt: skip
-    """Turn `width` pairs: y0 = x0 cos - x1 sin, y1 = x0 sin + x1 cos; a pair is loaded before either of its lanes is stored.
+    """Turn `width` pairs: y0 = x0 cos - x1 sin, y1 = x0 sin + x1 cos; a pair is loaded before
+    either of its lanes is stored.
 
-    read, write: "halves", the first lanes lie together at x0 and the second at x1; or "steps", they alternate from x0 on
-    (x1 is ignored).  x0 .. y1 are addresses of elements of `form`, cos and sin of the type it is computed in.
-    tables: "given", in the order of the pairs; or "made", where `job.parted` tells their order, and they hold no NaN.
-    Rules R-2.1, R-10.4.
+    read, write: "halves", the first lanes lie together at x0 and the second at x1; or "steps", they
+    alternate from x0 on (x1 is ignored).  x0 .. y1 are addresses of elements of `form`, cos and sin
+    of the type it is computed in. tables: "given", in the order of the pairs; or "made", where
+    `job.parted` tells their order, and they hold no NaN. Rules R-2.1, R-10.4.
     """
     name, n, made = form.literal_value, width.literal_value, tables.literal_value == "made"
     how_read, how_write = read.literal_value, write.literal_value
@@ -93,7 +96,9 @@ def copy(_: Any, size: Any, source: Any, target: Any) -> Any:
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def fetch(_: Any, purpose: Any, address: Any) -> Any:
-    """Ask for the cache line at an address, to "read" or to "write"; any address will do, and nothing happens to what is there."""
+    """Ask for the cache line at an address, to "read" or to "write"; any address will do, and
+    nothing happens to what is there.
+    """
     write = int(purpose.literal_value == "write")
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
@@ -108,9 +113,11 @@ def fetch(_: Any, purpose: Any, address: Any) -> Any:
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def add_phase(_: Any, width: Any, p: Any, high: Any, low: Any, before: Any, after: Any) -> Any:
-    """Add to `width` phases in 2^-32 turns those of a position: p high + floor(p low / 2^32), modulo 2^32.
+    """Add to `width` phases in 2^-32 turns those of a position: p high + floor(p low / 2^32),
+    modulo 2^32.
 
-    p: an int32.  high, low, before, after: addresses of uint32.  The formula is that of `precision.wrapping_phase_32`.  Rule R-10.2.
+    p: an int32.  high, low, before, after: addresses of uint32.  The formula is that of
+    `precision.wrapping_phase_32`.  Rule R-10.2.
     """
     n = width.literal_value
 
@@ -128,7 +135,8 @@ def add_phase(_: Any, width: Any, p: Any, high: Any, low: Any, before: Any, afte
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def cos_sin(_: Any, width: Any, phase: Any, cos: Any, sin: Any, factor: Any) -> Any:
-    """Store the float32 cos and sin of `width` phases, times a factor: `precision.cos_sin_of_phase`.  Rule R-10.2.
+    """Store the float32 cos and sin of `width` phases, times a factor:
+    `precision.cos_sin_of_phase`.  Rule R-10.2.
 
     phase, cos, sin: addresses of uint32 and of float32.
     """
@@ -162,7 +170,9 @@ def cos_sin(_: Any, width: Any, phase: Any, cos: Any, sin: Any, factor: Any) -> 
 
 
 def _horner(b: Any, z: Any, coefficients: Sequence[float], last: float | None = None) -> Any:
-    """Return c[n] + z (c[n-1] + z (.. + z c[0])), every operation rounded, and `last` added to it."""
+    """Return c[n] + z (c[n-1] + z (.. + z c[0])), every operation
+    rounded, and `last` added to it.
+    """
     n = z.type.count
     total = _numbers(n, coefficients[0])
     for coefficient in coefficients[1:]:
@@ -172,7 +182,9 @@ def _horner(b: Any, z: Any, coefficients: Sequence[float], last: float | None = 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def claim(_: Any, address: Any, bit: Any) -> Any:
-    """Set a bit of the integer at an address, and return what was there: of many threads, one finds it unset."""
+    """Set a bit of the integer at an address, and return what was there: of many threads, one finds
+    it unset.
+    """
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
         return b.atomic_rmw("or", b.inttoptr(args[0], _INT64.as_pointer()), args[1], "monotonic")
@@ -204,7 +216,9 @@ def invoke(_: Any, code: Any, job: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def invoke_team(_: Any, team: Any, code: Any, job: Any, threads: Any) -> Any:
-    """Call void team(code, job, unsigned threads, unsigned flags), the entry of an OpenMP runtime, at an address."""
+    """Call void team(code, job, unsigned threads, unsigned flags), the entry of an OpenMP runtime,
+    at an address.
+    """
 
     def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [_INT64, _INT64, _INT32, _INT32])
@@ -216,7 +230,8 @@ def invoke_team(_: Any, team: Any, code: Any, job: Any, threads: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def invoke_start(_: Any, start: Any, handle: Any, code: Any, job: Any) -> Any:
-    """Return what pthread_create, at an address, gives for a thread that calls code(job): 0 if it was started.
+    """Return what pthread_create, at an address, gives for a thread that calls code(job): 0 if it
+    was started.
 
     handle: the address of 8 bytes that will tell which one it is.
     """
@@ -273,7 +288,9 @@ def widened(b: Any, stored: Any, form: str) -> Any:
 
 
 def narrowed(b: Any, value: Any, form: str) -> Any:
-    """Return a vector of computed numbers in their storage format, rounded to nearest, ties to even.  Rule R-10.4."""
+    """Return a vector of computed numbers in their storage format, rounded to nearest, ties to
+    even.  Rule R-10.4.
+    """
     n = value.type.count
     if form == "float16":
         return b.fptrunc(value, ir.VectorType(_HALF, n))
@@ -283,7 +300,9 @@ def narrowed(b: Any, value: Any, form: str) -> Any:
 
 
 def _turn_words(b: Any, n: int, x: Sequence[Any], y: Sequence[Any], cos: Any, sin: Any, made: bool) -> None:
-    """Turn n pairs of bfloat16 whose halves lie together, two lanes a 32-bit word: nothing is widened or packed by shuffles."""
+    """Turn n pairs of bfloat16 whose halves lie together, two lanes a 32-bit word: nothing is
+    widened or packed by shuffles.
+    """
     words = [_halves(b, _load(b, address, _INT32, n // 2)) for address in x]  # the even lanes, and the odd ones
     turned = []
     for parity, (first, second) in enumerate(zip(*words, strict=True)):
@@ -306,11 +325,13 @@ def _halves(b: Any, words: Any) -> tuple[Any, Any]:
 
 
 def _packed(b: Any, low: Any, high: Any, made: bool) -> Any:
-    """Return numbers rounded to bfloat16, to nearest, ties to even, as the lower and the upper halves of 32-bit words.
+    """Return numbers rounded to bfloat16, to nearest, ties to even, as the lower and the upper
+    halves of 32-bit words.
 
-    A 16-bit half is rounded up if what it loses is more than half of its unit, or just half where it is odd: if the bits that it
-    loses, joined by its own last one, are above 0x8000.  A NaN must not become a 0 so.  Of bfloat16 and numbers that are
-    finite, made: tables without a NaN, it loses nothing; of others it may have all bits set.  Rule R-10.4.
+    A 16-bit half is rounded up if what it loses is more than half of its unit, or just half where
+    it is odd: if the bits that it loses, joined by its own last one, are above 0x8000.  A NaN must
+    not become a 0 so.  Of bfloat16 and numbers that are finite, made: tables without a NaN, it
+    loses nothing; of others it may have all bits set.  Rule R-10.4.
     """
     n = 2 * low.type.count
     short, lanes = ir.VectorType(_INT16, n), range(n)
@@ -330,8 +351,8 @@ def _packed(b: Any, low: Any, high: Any, made: bool) -> Any:
 def _rounded_to_bfloat16(b: Any, value: Any) -> Any:
     """Return the bits of float32 numbers, whose upper halves are the numbers rounded to bfloat16.
 
-    The carry may go up to infinity.  A NaN keeps its bits: it is the result of an operation, and so a quiet one, which its
-    upper half alone tells.
+    The carry may go up to infinity.  A NaN keeps its bits: it is the result of an operation, and so
+    a quiet one, which its upper half alone tells.
     """
     n = value.type.count
     bits = b.bitcast(value, ir.VectorType(_INT32, n))
@@ -349,7 +370,9 @@ def _load_pairs(b: Any, address: Any, form: str, n: int) -> tuple[Any, Any]:
 
 
 def _store_pairs(b: Any, first: Any, second: Any, address: Any, form: str, made: bool) -> None:
-    """Store two vectors of n computed numbers as n pairs that alternate in memory; made: see `_packed`."""
+    """Store two vectors of n computed numbers as n pairs that alternate in memory; made: see
+    `_packed`.
+    """
     if form == "bfloat16":
         _store(b, _packed(b, first, second, made), address)
     else:

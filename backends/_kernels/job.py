@@ -1,7 +1,9 @@
-"""A job: everything that a kernel reads, as one row of integers (addresses, sizes, strides in bytes).
+"""A job: everything that a kernel reads, as one row of integers (addresses, sizes, strides in
+bytes).
 
-A job says where q (and k) lie, in which order their rows are walked, and which lanes form a pair.  It is worked out once
-for each combination of shapes and strides; a call fills in the addresses and nothing else.
+A job says where q (and k) lie, in which order their rows are walked, and which lanes form a pair.
+It is worked out once for each combination of shapes and strides; a call fills in the addresses and
+nothing else.
 """
 
 from collections.abc import Sequence
@@ -27,8 +29,9 @@ PARTED = 32  # pairs of bfloat16 that one vector of 32-bit words holds half of
 SHARES = 8  # of the tokens: with fewer, there is no work for all threads ..
 SHORTEST = 16  # .. but no share is shorter, where rows lie together token after token
 
-# A job's places.  First a bit for each chunk that is taken, away from the others: every thread writes to them.
-# A chunk is what a thread takes at a time; it is walked in pieces, first of q and then of k.
+# A job's places.  First a bit for each chunk that is taken, away from the others: every thread
+# writes to them. A chunk is what a thread takes at a time; it is walked in pieces, first of q and
+# then of k.
 CLAIMS, CHUNKS, PARTS, THREADS, NUMBER, PIECES, HEADER = 0, 16, 17, 18, 19, 28, 32
 MOST_CHUNKS = 64 * CHUNKS
 POSITIONS, START, COUNT, AXES, HIGH, LOW, FACTOR = range(20, 27)  # of a job that makes its rows of cos and sin
@@ -46,9 +49,11 @@ class Strides(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """Loops over the rows of a tensor, outermost first, and the loop over tokens, which is cut into blocks.
+    """Loops over the rows of a tensor, outermost first, and the loop over tokens, which is cut into
+    blocks.
 
-    sizes, x, y, table: LOOPS integers each, strides in bytes.  tokens: which of the loops.  block: tokens in a block.
+    sizes, x, y, table: LOOPS integers each, strides in bytes.  tokens: which of the loops.  block:
+    tokens in a block.
     """
 
     sizes: tuple[int, ...]
@@ -60,7 +65,9 @@ class Walk(NamedTuple):
 
     @property
     def blocks(self) -> int:
-        """Return the number of blocks of tokens, in all batch rows that have positions of their own."""
+        """Return the number of blocks of tokens, in all batch rows that have positions of their
+        own.
+        """
         others = [size for loop, size in enumerate(self.sizes) if self.table[loop] and loop != self.tokens]
         return -(-self.sizes[self.tokens] // self.block) * prod(others)
 
@@ -75,8 +82,9 @@ class Walk(NamedTuple):
 class Lanes(NamedTuple):
     """Which lanes form a pair, in the words of a kernel.
 
-    read, write: "halves", "steps" or "scattered" (see `vectors.turn`).  numbers: the first lane of the four columns, or,
-    scattered, the columns themselves.  moved: lanes written differ from lanes read, so that in place a row bounces.
+    read, write: "halves", "steps" or "scattered" (see `vectors.turn`).  numbers: the first lane of
+    the four columns, or, scattered, the columns themselves.  moved: lanes written differ from lanes
+    read, so that in place a row bounces.
     """
 
     read: str
@@ -87,7 +95,9 @@ class Lanes(NamedTuple):
 
 @lru_cache(maxsize=512)
 def lanes_of(plan: RotaryPlan, reads: str, writes: str) -> Lanes:
-    """Return the lanes of a plan.  reads, writes: "lanes" or "out_lanes", which the transpose exchanges (R-9.2)."""
+    """Return the lanes of a plan.  reads, writes: "lanes" or "out_lanes", which the transpose
+    exchanges (R-9.2).
+    """
     read, write = (plan.out if name == "out_lanes" else plan.lanes for name in (reads, writes))
     columns = tuple(tuple(int(lane) for lane in column) for column in (*read.T, *write.T))
     ways = _way(*columns[:2]), _way(*columns[2:])
@@ -109,11 +119,13 @@ def _steps(lanes: Sequence[int], by: int) -> bool:
 def walk(
     x: Strides, y: Strides, table: Strides, size: int, wide: int, makes: bool = False, far: bool = False
 ) -> Walk | None:
-    """Return the loops over the rows of x, whose last dimension is a row; None if they need more than LOOPS.
+    """Return the loops over the rows of x, whose last dimension is a row; None if they need more
+    than LOOPS.
 
-    table broadcasts against x: its dimensions of size 1 have no stride.  size, wide: bytes of an element of x and of table.
-    makes: there is no table, and its strides, in rows, tell the positions.  far: x does not lie in a cache.  The loops run in
-    the order in which x lies in memory, and those that can be walked as one are one.
+    table broadcasts against x: its dimensions of size 1 have no stride.  size, wide: bytes of an
+    element of x and of table. makes: there is no table, and its strides, in rows, tell the
+    positions.  far: x does not lie in a cache.  The loops run in the order in which x lies in
+    memory, and those that can be walked as one are one.
     """
     steps = [
         (n, size * a, size * b, (1 if makes else wide) * c if m > 1 else 0)
@@ -152,12 +164,13 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A job without addresses.  numbers: its bytes, and their address.  n_bytes: what is read and written.
+    """A job without addresses.  numbers: its bytes, and their address.  n_bytes: what is read and
+    written.
 
-    plain: every row is read where it lies, and nothing of it is copied.  in_place: it is written there, too.  far: the tensors
-    do not lie in a core's cache.  whole: how many pairs a row has, where it is turned at once, or 0.  makes: it makes its rows of
-    cos and sin.
-    blocks: of tokens, into which the work is best cut; 0 where that does not matter.
+    plain: every row is read where it lies, and nothing of it is copied.  in_place: it is written
+    there, too.  far: the tensors do not lie in a core's cache.  whole: how many pairs a row has,
+    where it is turned at once, or 0.  makes: it makes its rows of cos and sin. blocks: of tokens,
+    into which the work is best cut; 0 where that does not matter.
     """
 
     form: str
@@ -177,7 +190,9 @@ class Job:
 
 @lru_cache(maxsize=4096)
 def job(plan: RotaryPlan, form: str, parts: tuple[Part, ...], reads: str, writes: str, makes: bool) -> Job | None:
-    """Return the job that rotates these parts, or None for what the kernels do not do (the caller has another way)."""
+    """Return the job that rotates these parts, or None for what the kernels do not do (the caller
+    has another way).
+    """
     lanes, size, wide = lanes_of(plan, reads, writes), SIZES[form], 8 if form == "float64" else 4
     apart = any(tensor.strides[-1] != 1 for part in parts for tensor in (part.x, part.y))
     scattered = apart or lanes.read == "scattered"
@@ -235,7 +250,8 @@ def job(plan: RotaryPlan, form: str, parts: tuple[Part, ...], reads: str, writes
 def put_angles(
     plan: RotaryPlan, numbers: npt.NDArray[np.int64], factor: float, order: npt.NDArray[np.intp] | slice = slice(None)
 ) -> list[Any]:
-    """Write to a job what rows of cos and sin, times a factor, are made from; return the arrays that it now points to.
+    """Write to a job what rows of cos and sin, times a factor, are made from; return the arrays
+    that it now points to.
 
     order: that of the pairs in a row.
     """
@@ -246,9 +262,11 @@ def put_angles(
 
 
 def parted(n_pairs: int) -> npt.NDArray[np.intp]:
-    """Return the order of rows that are made for halves of bfloat16: of each PARTED pairs, the even ones first and then the odd ones.
+    """Return the order of rows that are made for halves of bfloat16: of each PARTED pairs, the even
+    ones first and then the odd ones.
 
-    Two bfloat16 of one 32-bit word are an even lane and an odd one, which no shuffle then has to bring to their numbers.
+    Two bfloat16 of one 32-bit word are an even lane and an odd one, which no shuffle then has to
+    bring to their numbers.
     """
     order, n = np.arange(n_pairs), n_pairs // PARTED * PARTED
     order[:n] = order[:n].reshape(-1, PARTED // 2, 2).swapaxes(1, 2).ravel()

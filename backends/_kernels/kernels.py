@@ -1,7 +1,9 @@
-"""The compiled kernels.  A kernel is given the address of a job, and takes chunks of it until none is left.
+"""The compiled kernels.  A kernel is given the address of a job, and takes chunks of it until none
+is left.
 
-So one thread or many may run it on the same job: which of them takes a chunk changes no bit.  A kernel holds no lock, calls
-nothing of Python and cannot raise.  It is compiled for one storage format and one way of pairing when it is first needed.
+So one thread or many may run it on the same job: which of them takes a chunk changes no bit.  A
+kernel holds no lock, calls nothing of Python and cannot raise.  It is compiled for one storage
+format and one way of pairing when it is first needed.
 """
 
 # pyright: reportCallIssue=false, reportIndexIssue=false
@@ -41,13 +43,17 @@ _SIGNATURE = types.void(types.CPointer(types.int64))
 
 @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
 def address_of(array: Any) -> Any:
-    """Return the address of an array as int64; Numba's own is a uint64, and becomes a float64 when an int64 joins it."""
+    """Return the address of an array as int64; Numba's own is a uint64, and becomes a float64 when
+    an int64 joins it.
+    """
     return np.int64(array.ctypes.data)
 
 
 @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
 def line_of(array: Any) -> Any:
-    """Return where the first cache line begins in an array: a vector that crosses lines is loaded twice."""
+    """Return where the first cache line begins in an array: a vector that crosses lines is loaded
+    twice.
+    """
     return -(-address_of(array) // CACHE_LINE) * CACHE_LINE
 
 
@@ -56,10 +62,12 @@ def make_rows(
     positions: Any, start: Any, first: Any, last: Any, step: Any, count: Any, axes: Any, n: Any,
     high: Any, low: Any, cos: Any, sin: Any, factor: Any, zeros: Any,
 ) -> None:  # fmt: skip
-    """Write the float32 cos and sin of positions first, first + step, .. before last, n numbers each.  R-10.2
+    """Write the float32 cos and sin of positions first, first + step, .. before last, n numbers
+    each.  R-10.2
 
-    Position t is that of each axis in `positions`, or start + t where it is 0.  zeros: the address of n zeros.  Phases come
-    first, where cos is written afterwards: two short loops keep a processor busier than one long one.
+    Position t is that of each axis in `positions`, or start + t where it is 0.  zeros: the address
+    of n zeros.  Phases come first, where cos is written afterwards: two short loops keep a
+    processor busier than one long one.
     """
     size = 0
     for t in range(first, last, step):
@@ -85,7 +93,9 @@ def make_rows(
 
 @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
 def first_chunk(j: Any) -> Any:
-    """Return the chunk that this thread begins with: in small work that of its last call, part of which its cache still holds."""
+    """Return the chunk that this thread begins with: in small work that of its last call, part of
+    which its cache still holds.
+    """
     return (invoke_number(j[place.NUMBER]) if j[place.NUMBER] else 0) * j[place.CHUNKS] // j[place.THREADS]
 
 
@@ -99,10 +109,12 @@ def taken(claims: Any, chunk: Any) -> Any:
 def rotation(  # noqa: PLR0915
     form: str, read: str, write: str, plain: bool, in_place: bool, whole: int, makes: bool
 ) -> Kernel:
-    """Return the kernel for tensors of a storage format whose pairs are read and written in these ways.
+    """Return the kernel for tensors of a storage format whose pairs are read and written in these
+    ways.
 
-    It computes R-2.1 for every row of a job's parts; the words are those of `job.Lanes`, `job.Job` and `intrinsics.turn`.
-    whole: 0, or how many pairs every row has, which are then turned at once.  makes: it makes its rows of cos and sin.
+    It computes R-2.1 for every row of a job's parts; the words are those of `job.Lanes`, `job.Job`
+    and `intrinsics.turn`. whole: 0, or how many pairs every row has, which are then turned at once.
+    makes: it makes its rows of cos and sin.
     """
     words = "rotation", form, read, write, int(plain), int(in_place), whole, int(makes)
     size, wide = place.SIZES[form], 8 if form == "float64" else 4
@@ -257,9 +269,11 @@ def rotation(  # noqa: PLR0915
 
 
 def tables() -> Kernel:
-    """Return the kernel that makes float32 cos and sin from integer positions, with the bits of R-10.2.
+    """Return the kernel that makes float32 cos and sin from integer positions, with the bits of
+    R-10.2.
 
-    The job's part tells where they go, (count, pairs) each; their positions are those of `make_rows`.
+    The job's part tells where they go, (count, pairs) each; their positions are those of
+    `make_rows`.
     """
 
     def work(job: Any) -> None:
@@ -282,8 +296,8 @@ def tables() -> Kernel:
     return Kernel("tables", work, _SIGNATURE, None)
 
 
-# What a launch is given: where the job lies that it copies and fills in, the code that runs it, the addresses of a `thread_pool.Team`,
-# and how many threads run it
+# What a launch is given: where the job lies that it copies and fills in, the code that runs it, the
+# addresses of a `thread_pool.Team`, and how many threads run it
 TEMPLATE, LENGTH, CODE, RUN, NUMBER, START, JOIN, THREADS, CHUNKS, PIECES, FIRST, IDS, N_IDS, PLACES = range(14)
 REQUEST = PLACES + 8
 REACH = (1 << 31) - 1
@@ -292,9 +306,9 @@ REACH = (1 << 31) - 1
 def launch() -> Kernel:
     """Return the function that runs a job: all that is left to do of a call, in one call.
 
-    It copies the job, so that a job can be run by many at once, and runs it in its caller alone, by an OpenMP runtime, or with
-    threads that it starts.  When it returns, all have ended.  If a position is out of range (R-7.1) it has done nothing and
-    returns 0.
+    It copies the job, so that a job can be run by many at once, and runs it in its caller alone, by
+    an OpenMP runtime, or with threads that it starts.  When it returns, all have ended.  If a
+    position is out of range (R-7.1) it has done nothing and returns 0.
     """
 
     def work(request: Any) -> Any:

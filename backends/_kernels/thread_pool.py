@@ -1,11 +1,12 @@
 """Threads: who runs a kernel on a job.
 
-A job is run by the caller alone, by the caller and the workers of the OpenMP runtime that is in the process already (torch
-brings one, and its workers are awake after its own operations), or by the caller and POSIX threads that live as long as the
-job.  Numba's own threads are not used: two of their layers end the process, one in a forked child and one under two Python threads.
+A job is run by the caller alone, by the caller and the workers of the OpenMP runtime that is in the
+process already (torch brings one, and its workers are awake after its own operations), or by the
+caller and POSIX threads that live as long as the job.  Numba's own threads are not used: two of
+their layers end the process, one in a forked child and one under two Python threads.
 
-The threads begin and end inside one call of compiled code.  So no interrupt and no exception can come between, after which
-they would go on to write to memory that is no longer the caller's.
+The threads begin and end inside one call of compiled code.  So no interrupt and no exception can
+come between, after which they would go on to write to memory that is no longer the caller's.
 
 After a fork, everything runs in the caller alone: no thread and no OpenMP runtime survives a fork.
 """
@@ -29,9 +30,9 @@ Address = int
 class Team(NamedTuple):
     """Addresses of what runs a job by many threads; 0 for what is not here.
 
-    run, number: GOMP_parallel(code, data, threads, flags) and omp_get_thread_num() of an OpenMP runtime.  The first is the entry
-    that GCC compiles `#pragma omp parallel` to; LLVM's and Intel's runtimes have it as well.
-    start, join: pthread_create and pthread_join.
+    run, number: GOMP_parallel(code, data, threads, flags) and omp_get_thread_num() of an OpenMP
+    runtime.  The first is the entry that GCC compiles `#pragma omp parallel` to; LLVM's and Intel's
+    runtimes have it as well. start, join: pthread_create and pthread_join.
     """
 
     run: Address = 0
@@ -60,7 +61,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def usable_threads() -> int:
-    """Return OMP_NUM_THREADS, as numerical libraries do, or else the number of cores that this process may use."""
+    """Return OMP_NUM_THREADS, as numerical libraries do, or else the number of cores that this
+    process may use.
+    """
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if asked.isdigit() and int(asked) > 0:
         return int(asked)
@@ -84,8 +87,8 @@ def assemble(n_bytes: int, threads: int | None) -> tuple[int, Team]:
 def chunks(n_bytes: int, threads: int) -> int:
     """Return how many chunks the work is cut into.
 
-    Small work gets one a thread, so that each finds in its cache what it wrote there; large work gets several, so that one
-    that is held up holds up nobody else.
+    Small work gets one a thread, so that each finds in its cache what it wrote there; large work
+    gets several, so that one that is held up holds up nobody else.
     """
     each = max(1, min(CHUNKS_A_THREAD, n_bytes // (threads * CHUNK_BYTES)))
     return 1 if threads == 1 else min(threads * each, MOST_CHUNKS)
@@ -94,7 +97,8 @@ def chunks(n_bytes: int, threads: int) -> int:
 def _openmp() -> tuple[Address, Address]:
     """Return the addresses of the OpenMP runtime that all can see here, or 0 and 0.
 
-    One that is not loaded is not looked for: a second runtime's threads would fight with those of the first.
+    One that is not loaded is not looked for: a second runtime's threads would fight with those of
+    the first.
     """
     if not _state.openmp[0]:  # looked for anew, since torch may be imported later than this
         _state.openmp = _found("GOMP_parallel", "omp_get_thread_num")

@@ -1,7 +1,8 @@
 """The adapter for any array-API library: `import ropecore.backends.array_api as rope`.
 
-Arrays of every namespace that array-api-compat knows are rotated by that library's own operations, on their own device, and
-never changed in place.  The library needs 64-bit integers, and float32 or float64.
+Arrays of every namespace that array-api-compat knows are rotated by that library's own operations,
+on their own device, and never changed in place.  The library needs 64-bit integers, and float32 or
+float64.
 """
 
 import math
@@ -62,9 +63,11 @@ class RotaryEmbedding(Embedding):
 
 
 def _tables(call: Call, positions: Any, role: str, dtype: str) -> tuple[Array, Array]:
-    """Return cos and sin, times A and the magnitude, as arrays of the positions' own library and device.
+    """Return cos and sin, times A and the magnitude, as arrays of the positions' own library and
+    device.
 
-    float64 tables of the exact class are the reference's, made on the host.  Rules R-2.1, R-2.4, R-10.2, R-10.3.
+    float64 tables of the exact class are the reference's, made on the host.  Rules R-2.1, R-2.4,
+    R-10.2, R-10.3.
     """
     plan = call.plan
     split = _split(plan, positions)
@@ -92,7 +95,8 @@ def _tables(call: Call, positions: Any, role: str, dtype: str) -> tuple[Array, A
     if plan.log_magnitude is not None:
         log = _like(columns[0], plan.log_magnitude, xp.float32)
         near = float(np.float32(plan.centre)) if plan.real_axes[0] else math.floor(plan.centre)
-        # the centre's near part first, in integers where positions are: float32 would round both, and not their difference
+        # the centre's near part first, in integers where positions are: float32 would round both,
+        # and not their difference
         distance = to_float32(columns[0] - near) - (plan.centre - near)
         grown = xp.exp(sign * log * distance[..., None])
         cos, sin = cos * grown, sin * grown
@@ -119,7 +123,9 @@ def _turned(call: Call, x: Array, cos: Array, sin: Array, inverse: bool = False,
 
 
 def to_numpy(array: Array) -> np.ndarray[Any, Any]:
-    """Return an array of any namespace as NumPy's, through DLPack where the library has no quicker way."""
+    """Return an array of any namespace as NumPy's, through DLPack where the library has no quicker
+    way.
+    """
     return np.asarray(array) if hasattr(array, "__array__") else np.from_dlpack(array)
 
 
@@ -158,7 +164,9 @@ def _split(plan: RotaryPlan, positions: Any) -> list[Array]:
 
 
 def _columns(plan: RotaryPlan, columns: Sequence[Array], xp: Any) -> list[Array]:
-    """Return the coordinates of each axis, int64 on integer axes and float32 on real ones (R-6.9, R-7.1)."""
+    """Return the coordinates of each axis, int64 on integer axes and float32 on real ones (R-6.9,
+    R-7.1).
+    """
     for column, real in zip(columns, plan.real_axes, strict=True):
         if not real and not xp.isdtype(column.dtype, "integral"):
             cure = "Round them, or give the plan a real axis."
@@ -169,7 +177,9 @@ def _columns(plan: RotaryPlan, columns: Sequence[Array], xp: Any) -> list[Array]
 
 
 def _check_values(plan: RotaryPlan, columns: Sequence[Array], role: str) -> None:
-    """Refuse positions out of range where they can be read at once: arrays of the host that are not lazy.  Rules R-2.4, R-7.1."""
+    """Refuse positions out of range where they can be read at once: arrays of the host that are not
+    lazy.  Rules R-2.4, R-7.1.
+    """
     if not any(
         array_api_compat.is_lazy_array(p) or "cpu" not in str(array_api_compat.device(p)).lower() for p in columns
     ):

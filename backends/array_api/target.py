@@ -1,4 +1,6 @@
-"""The array-API adapter as the conformance suite meets it: on the arrays of array-api-strict, or of NumPy without it."""
+"""The array-API adapter as the conformance suite meets it: on the arrays of array-api-strict, or of
+NumPy without it.
+"""
 
 import importlib
 import importlib.util

@@ -1,9 +1,11 @@
 """The CuPy adapter: `import ropecore.backends.cupy as rope`.
 
-One kernel makes phases, cos, sin and the rotation, on the device of x and on its current stream, without a table.  In float32
-its numbers are the NumPy adapter's, bit for bit.  Positions on a device are not read: outside +-(2^31 - 1) they wrap, and a
-coordinate that is not finite, or a magnitude out of range (R-2.4), gives NaN.  The first call compiles the kernel and uploads
-the plan's frequencies, so make one before a CUDA graph is captured.  bfloat16 needs CuPy 14 and ml_dtypes.
+One kernel makes phases, cos, sin and the rotation, on the device of x and on its current stream,
+without a table.  In float32 its numbers are the NumPy adapter's, bit for bit.  Positions on a
+device are not read: outside +-(2^31 - 1) they wrap, and a coordinate that is not finite, or a
+magnitude out of range (R-2.4), gives NaN.  The first call compiles the kernel and uploads the
+plan's frequencies, so make one before a CUDA graph is captured.  bfloat16 needs CuPy 14 and
+ml_dtypes.
 """
 
 from typing import Any

@@ -1,4 +1,6 @@
-"""From a checked call to the kernel: what a plan is on a device, and how the work is dealt to threads."""
+"""From a checked call to the kernel: what a plan is on a device, and how the work is dealt to
+threads.
+"""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -34,7 +36,9 @@ class Source(NamedTuple):
 
 
 class Items(NamedTuple):
-    """What the threads of one token do: the beginning of the kernel's name, and the first lanes of each item."""
+    """What the threads of one token do: the beginning of the kernel's name, and the first lanes of
+    each item.
+    """
 
     name: str
     lanes: npt.NDArray[np.int32]  # two read and two written for each that is rotated, then one for each that is copied
@@ -68,7 +72,9 @@ def write_tables(source: Source, cos: Array, sin: Array) -> None:
 
 
 def launch(call: Call, x: Array, y: Array, source: Source, backwards: bool = False) -> Array:
-    """Rotate x into y, which may be x itself, and return y; backwards: from the lanes written to the lanes read."""
+    """Rotate x into y, which may be x itself, and return y; backwards: from the lanes written to
+    the lanes read.
+    """
     plan, form, in_place = call.plan, call.tensor_format, same_memory(x, y)
     letters = ("b", call.letters.token_letter, "h", "g", "d")
     sizes = [x.shape[form.index(each)] if each in form else 1 for each in letters[:-1]]
@@ -97,7 +103,9 @@ def same_memory(x: Array, y: Array) -> bool:
 
 
 def share_memory(x: Array, y: Array) -> bool:
-    """Return whether two arrays have a byte in common, decided by NumPy from their addresses (CuPy's own reads them)."""
+    """Return whether two arrays have a byte in common, decided by NumPy from their addresses
+    (CuPy's own reads them).
+    """
 
     def shadow(a: Array) -> npt.NDArray[np.void]:
         form = {"shape": a.shape, "strides": a.strides, "typestr": f"|V{a.itemsize}", "version": 3}
@@ -114,7 +122,9 @@ def _block(n_items: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=256)
 def _kernel(name: str, dtype: str, compute: str = "float32") -> Callable[..., None]:
-    """Return a kernel, compiled for one dtype of x at its first launch; CuPy keeps it for each device, and on disk."""
+    """Return a kernel, compiled for one dtype of x at its first launch; CuPy keeps it for each
+    device, and on disk.
+    """
     rounded = ("-DROPE_COMPUTE_INPUT",) if compute == "input" and dtype in ("float16", "bfloat16") else ()
     module = cupy.RawModule(code=SOURCE, options=(*OPTIONS, f"-DROPE_{dtype.upper()}", *rounded))
     kernel: Callable[..., None] = module.get_function(name)
@@ -122,7 +132,9 @@ def _kernel(name: str, dtype: str, compute: str = "float32") -> Callable[..., No
 
 
 def _width(x: Array, y: Array) -> int:
-    """Return how many lanes are moved at once: as many as 16 bytes hold if each row begins at a multiple of 16, else one."""
+    """Return how many lanes are moved at once: as many as 16 bytes hold if each row begins at a
+    multiple of 16, else one.
+    """
     steps = [stride for a in (x, y) for stride, size in zip(a.strides[:-1], a.shape, strict=False) if size > 1]
     dense = x.strides[-1] == y.strides[-1] == x.itemsize
     aligned = not any(each % CHUNK for each in (x.data.ptr, y.data.ptr, *steps))
@@ -131,9 +143,11 @@ def _width(x: Array, y: Array) -> int:
 
 @lru_cache(maxsize=1024)
 def _items(plan: RotaryPlan, backwards: bool, in_place: bool, width: int) -> Items:
-    """Return what the threads of one token do if they move `width` lanes at once, or one where the lanes do not lie so.
+    """Return what the threads of one token do if they move `width` lanes at once, or one where the
+    lanes do not lie so.
 
-    An item is `width` rows each of whose columns is a run of lanes, or width / 2 rows of neighbours.
+    An item is `width` rows each of whose columns is a run of lanes, or width / 2 rows of
+    neighbours.
     """
     rows = np.hstack([plan.out, plan.lanes] if backwards else [plan.lanes, plan.out])  # (n_pairs, 4)
     still = np.setdiff1d(np.arange(plan.head_dim), rows)[: 0 if in_place else None]
@@ -157,10 +171,11 @@ def _in_runs(lanes: npt.NDArray[np.int64], width: int) -> bool:
 
 
 def _frequencies(plan: RotaryPlan, double: bool, precision: str) -> list[npt.NDArray[Any]]:
-    """Return what the kernel reads of a plan: words (n_axes, n_pairs, 1 or 2), kinds of axes, and the magnitude if it has one.
+    """Return what the kernel reads of a plan: words (n_axes, n_pairs, 1 or 2), kinds of axes, and
+    the magnitude if it has one.
 
-    A word is F / 2 pi modulo 1 in 2^-64 turns, with 32 bits more in a second one for double; on a real axis the bits of
-    F / 2 pi, and for precision float32 those of F, as float64.
+    A word is F / 2 pi modulo 1 in 2^-64 turns, with 32 bits more in a second one for double; on a
+    real axis the bits of F / 2 pi, and for precision float32 those of F, as float64.
     """
     high, low, *finer = (part.astype(np.uint64) for part in limbs(plan, 96 if double else 64))
     words = np.where(plan.real_axes, real_turns(plan).view(np.uint64), high << np.uint64(32) | low)
@@ -171,7 +186,9 @@ def _frequencies(plan: RotaryPlan, double: bool, precision: str) -> list[npt.NDA
 
 
 def _constants(key: tuple[Any, ...], build: Callable[[], list[npt.NDArray[Any]]]) -> list[Array]:
-    """Return host arrays on the current device, kept for the next call, which may be on another stream."""
+    """Return host arrays on the current device, kept for the next call, which may be on another
+    stream.
+    """
 
     def upload() -> list[Array]:
         arrays = [cupy.asarray(array) for array in build()]

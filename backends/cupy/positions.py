@@ -1,4 +1,6 @@
-"""Positions as the kernel takes them: 64-bit words on the device, with strides, and a start and step for what is counted."""
+"""Positions as the kernel takes them: 64-bit words on the device, with strides, and a start and
+step for what is counted.
+"""
 
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -26,7 +28,9 @@ class Places(NamedTuple):
 
 
 def listed(plan: RotaryPlan, positions: Any, role: str) -> tuple[Places, tuple[int, ...]]:
-    """Return positions of any shape, (..) or (n_axes, ..), as one row of tokens, and that shape without the axes."""
+    """Return positions of any shape, (..) or (n_axes, ..), as one row of tokens, and that shape
+    without the axes.
+    """
     words = _words(plan, positions, role)
     row = words.reshape(plan.n_axes, -1)
     axis, token = (stride // 8 for stride in row.strides)
@@ -34,7 +38,9 @@ def listed(plan: RotaryPlan, positions: Any, role: str) -> tuple[Places, tuple[i
 
 
 def places_of(call: Call, part: Part) -> Places:
-    """Return the places of a part's tokens: positions that are given (R-7.3), or counted on every axis (R-7.4, R-9.5)."""
+    """Return the places of a part's tokens: positions that are given (R-7.3), or counted on every
+    axis (R-7.4, R-9.5).
+    """
     if part.positions is None:
         return _counted(call, part.argument, part.start, part.x, part.step, part.role)
     call.check_positions(_shape(part.positions), part.x.shape, part.start)
@@ -89,7 +95,8 @@ def _shape(positions: Any) -> tuple[int, ...]:
 
 
 def _words(plan: RotaryPlan, positions: Any, role: str, argument: str = "positions") -> Array:
-    """Return coordinates as int64 on the current device, (n_axes, ..): integers, or the bits of a float64 on a real axis.
+    """Return coordinates as int64 on the current device, (n_axes, ..): integers, or the bits of a
+    float64 on a real axis.
 
     What is on the host is checked there; what is on a device is not read (R-6.9, R-7.1).
     """
@@ -114,7 +121,9 @@ def _words(plan: RotaryPlan, positions: Any, role: str, argument: str = "positio
 
 
 def _check_column(argument: str, column: Any, real: bool, first: Any) -> None:
-    """Refuse the coordinates of an axis that are not of its kind, or not of the shape of the first axis."""
+    """Refuse the coordinates of an axis that are not of its kind, or not of the shape of the first
+    axis.
+    """
     check_array(argument, column, cupy.cuda.Device())
     if column.dtype.kind not in ("iuf" if real else "iu"):
         cure = "Round them, or give the plan a real axis." if column.dtype.kind == "f" else ""

@@ -23,7 +23,8 @@ declared = {
     "table": "float32",
     "compute": "float32",
 }
-# Positions on a device are not read: out of range for a magnitude, or not finite, they make the result NaN.
+# Positions on a device are not read: out of range for a magnitude, or not finite, they make the
+# result NaN.
 UNREAD = [
     "refusals/coordinates",
     *(f"refusals/positions/{case}" for case in ("magnitude", "real_nan", "real_infinite")),
@@ -64,7 +65,9 @@ def vjp(
 
 
 class _Views:
-    """The same calls on views that are not contiguous: every second element of a larger, Fortran-ordered array."""
+    """The same calls on views that are not contiguous: every second element of a larger,
+    Fortran-ordered array.
+    """
 
     @staticmethod
     def apply(plan: rules.RotaryPlan, x: Array, **options: Any) -> Any:

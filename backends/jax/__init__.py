@@ -1,8 +1,8 @@
 """The JAX adapter: `import ropecore.backends.jax as rope`.
 
-Pure functions for jit, grad, jvp, vmap, scan and sharded arrays: the plan is static, positions and offsets may be traced.
-Tables are exact without 64-bit integers, so that x64 changes no bit; float64 x needs x64.  In shard_map, where s is that of a
-shard, give positions.
+Pure functions for jit, grad, jvp, vmap, scan and sharded arrays: the plan is static, positions and
+offsets may be traced. Tables are exact without 64-bit integers, so that x64 changes no bit; float64
+x needs x64.  In shard_map, where s is that of a shard, give positions.
 """
 
 from functools import lru_cache
@@ -58,7 +58,8 @@ cos_sin, rotate, apply, shift = _adapter.cos_sin, _adapter.rotate, _adapter.appl
 
 @jax.tree_util.register_static
 class RotaryEmbedding(Embedding):
-    """A plan with the way it is called: `emb = RotaryEmbedding(plan, "bshd"); q, k = emb(q, k, positions=ids)`.
+    """A plan with the way it is called: `emb = RotaryEmbedding(plan, "bshd"); q, k = emb(q, k,
+    positions=ids)`.
 
     A pytree without leaves: all of it is static under jit, and it can be a field of any module.
     """
@@ -134,7 +135,8 @@ def _shape(positions: Any) -> tuple[int, ...]:
 
 
 def _columns(plan: RotaryPlan, positions: Any) -> tuple[Array, ...]:
-    """Return the coordinates of each axis, int32 on integer axes; values that the host does not see wrap.
+    """Return the coordinates of each axis, int32 on integer axes; values that the host does not see
+    wrap.
 
     Rules R-6.9, R-7.1, R-7.3, R-12.5.
     """
@@ -160,9 +162,11 @@ def _column(p: Array, real: bool) -> Array:
 
 
 def _counted(call: Call, argument: str, start: Any, x: Array, step: int) -> Array:
-    """Return start + 0, step, 2 step, ..: (s,), or (b, s) for one start a batch row.  Rules R-7.1, R-7.4, R-9.5.
+    """Return start + 0, step, 2 step, ..: (s,), or (b, s) for one start a batch row.  Rules R-7.1,
+    R-7.4, R-9.5.
 
-    Where x is traced they are counted there: an array of the host's would be a constant of the compiled program.
+    Where x is traced they are counted there: an array of the host's would be a constant of the
+    compiled program.
     """
     if step:
         call.check_positions_given()

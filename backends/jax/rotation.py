@@ -1,4 +1,6 @@
-"""The rotation, compiled, as XLA fuses it best: one loop over a view of the lanes, or gathers where lanes make no view."""
+"""The rotation, compiled, as XLA fuses it best: one loop over a view of the lanes, or gathers where
+lanes make no view.
+"""
 
 import math
 from collections.abc import Callable
@@ -21,10 +23,11 @@ SMALL = 1 << 16  # elements of a tensor that is rotated faster than a loop for i
 
 @partial(jax.jit, static_argnames=("reads", "writes", "dtype", "tensor_format"))
 def turn(x: Array, cos: Array, sin: Array, reads: Lanes, writes: Lanes, dtype: str, tensor_format: str) -> Array:
-    """Return x with rows read from and written to these lanes, by tables (s, n_pairs), (b, s, n_pairs) or (t, n_pairs).
+    """Return x with rows read from and written to these lanes, by tables (s, n_pairs), (b, s,
+    n_pairs) or (t, n_pairs).
 
-    Computed in dtype, rounded once to that of x.  It is linear in x, so that autodiff makes the transpose of it and keeps
-    nothing but the tables.  Rules R-2.1, R-2.2, R-10.4, R-11.1.
+    Computed in dtype, rounded once to that of x.  It is linear in x, so that autodiff makes the
+    transpose of it and keeps nothing but the tables.  Rules R-2.1, R-2.2, R-10.4, R-11.1.
     """
     if not reads:
         return x
@@ -41,9 +44,10 @@ def turn(x: Array, cos: Array, sin: Array, reads: Lanes, writes: Lanes, dtype: s
 def _alone(function: Function, *arrays: Array) -> Array:
     """Return function(*arrays), on a CPU as loops that nothing before or after is fused into.
 
-    XLA's CPU compiler would make a table anew for each head (1.2 times as slow in the exact class, 2.3 times in the float32
-    class), and compute lanes of a result by i // reach and i % reach, one by one and not a vector at a time.  It drops
-    optimization_barrier before it fuses, but not before it knows which branch is taken.  Both branches are the same.
+    XLA's CPU compiler would make a table anew for each head (1.2 times as slow in the exact class,
+    2.3 times in the float32 class), and compute lanes of a result by i // reach and i % reach, one
+    by one and not a vector at a time.  It drops optimization_barrier before it fuses, but not
+    before it knows which branch is taken.  Both branches are the same.
     """
     branch = lambda *arrays: lax.cond(lax.optimization_barrier(np.True_), function, function, *arrays)
     return lax.platform_dependent(*arrays, cpu=branch, default=function)
@@ -54,9 +58,11 @@ def _among_others(function: Function, *arrays: Array) -> Array:
 
 
 class Grid(NamedTuple):
-    """Rows (g, i) with the lanes offset + 2 reach g + i and reach further, for g < groups and i < used <= reach.
+    """Rows (g, i) with the lanes offset + 2 reach g + i and reach further, for g < groups and i <
+    used <= reach.
 
-    half_split is one group; interleaved has reach 1; blocks of axes are groups; rows that stand still leave used < reach.
+    half_split is one group; interleaved has reach 1; blocks of axes are groups; rows that stand
+    still leave used < reach.
     """
 
     offset: int
@@ -88,9 +94,11 @@ class Grid(NamedTuple):
 
 
 def _by_view(x: Array, cos: Array, sin: Array, read: Grid, write: Grid, alone: Function) -> Array:
-    """Return the rotation on a view (.., groups, 2, reach) of the lanes, less dimensions of size 1, which XLA would move.
+    """Return the rotation on a view (.., groups, 2, reach) of the lanes, less dimensions of size 1,
+    which XLA would move.
 
-    The views are made outside what is computed alone, both here and in the transpose that autodiff makes of it.
+    The views are made outside what is computed alone, both here and in the transpose that autodiff
+    makes of it.
     """
     lead, end = x.shape[:-1], read.offset + 2 * read.groups * read.reach
     view = x[..., read.offset : end].reshape(*lead, *read.shape(2, read.reach))
@@ -114,9 +122,9 @@ def _by_view(x: Array, cos: Array, sin: Array, read: Grid, write: Grid, alone: F
 def _within(x: Array, y: Array, offset: int) -> Array:
     """Return x with y in place of its lanes from offset on.
 
-    Joined, and not updated: XLA's CPU compiler does an update in place although the loop still reads what it overwrites
-    (openxla/xla issue 49176; vmap over one token led there).  Joined as blocks of equal size: XLA's CPU compiler makes one
-    loop of it, with vectors of a block.
+    Joined, and not updated: XLA's CPU compiler does an update in place although the loop still
+    reads what it overwrites (openxla/xla issue 49176; vmap over one token led there).  Joined as
+    blocks of equal size: XLA's CPU compiler makes one loop of it, with vectors of a block.
     """
     end = offset + y.shape[-1]
     block = math.gcd(offset, end, x.shape[-1])
@@ -128,8 +136,8 @@ def _within(x: Array, y: Array, offset: int) -> Array:
 def _joined(first: Array, second: Array, axis: int) -> Array:
     """Return both, one after the other along an axis where each has size 1.
 
-    As a sum of what is padded by -0.0, which changes no number: XLA's CPU compiler makes one loop of it, and of
-    jnp.concatenate several.
+    As a sum of what is padded by -0.0, which changes no number: XLA's CPU compiler makes one loop
+    of it, and of jnp.concatenate several.
     """
     none = [(0, 0, 0)] * first.ndim
     before, after = none.copy(), none.copy()

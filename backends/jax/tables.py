@@ -1,4 +1,6 @@
-"""cos and sin of angles, compiled: float32 tables need no 64-bit integers, so that x64 changes no bit (rope.md chapter 10)."""
+"""cos and sin of angles, compiled: float32 tables need no 64-bit integers, so that x64 changes no
+bit (rope.md chapter 10).
+"""
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
@@ -19,9 +21,11 @@ _bits = lax.bitcast_convert_type
 
 
 class Rows(NamedTuple):
-    """The rows of a plan as host arrays, (n_axes, n_pairs), in the types of float32 tables or of float64 ones.
+    """The rows of a plan as host arrays, (n_axes, n_pairs), in the types of float32 tables or of
+    float64 ones.
 
-    They are arguments of the compiled function, and not constants in it: plans of one size share it.
+    They are arguments of the compiled function, and not constants in it: plans of one size share
+    it.
     """
 
     limbs: tuple[Array, ...]  # turns in fixed point, high limb first: two of uint32, or three of int64
@@ -50,7 +54,8 @@ def rows_of(plan: RotaryPlan, role: str, wide: bool) -> Rows:
 
 @partial(jax.jit, static_argnames=("real_axes", "exact", "dtype"))
 def make(columns: tuple[Array, ...], rows: Rows, real_axes: tuple[bool, ...], exact: bool, dtype: str) -> Any:
-    """Return (cos, sin) of shape (.., n_pairs) for one column (..) an axis: int32, or floats on real axes.
+    """Return (cos, sin) of shape (.., n_pairs) for one column (..) an axis: int32, or floats on
+    real axes.
 
     Rules R-2.1, R-2.4, R-10.2, R-10.3, R-11.2.
     """
@@ -72,7 +77,9 @@ def make(columns: tuple[Array, ...], rows: Rows, real_axes: tuple[bool, ...], ex
 
 
 def _phase(columns: tuple[Array, ...], rows: Rows, real_axes: tuple[bool, ...], integer: Phase, real: Phase) -> Array:
-    """Return the angle in turns of 2^-32 (uint32) or 2^-64 (uint64): axes add modulo one turn.  R-10.2"""
+    """Return the angle in turns of 2^-32 (uint32) or 2^-64 (uint64): axes add modulo one turn.
+    R-10.2
+    """
     each = zip(columns, real_axes, rows.turns, *rows.limbs, strict=True)
     return _sum(real(p, turns) if is_real else integer(p, *limbs) for p, is_real, turns, *limbs in each)
 
@@ -97,7 +104,9 @@ def _real_64(p: Array, turns: Array) -> Array:
 
 
 def _from_centre(p: Array, whole: Array, rest: Array) -> Array:
-    """Return p - centre as a float; halves of integers are subtracted exactly, so that a large p is not rounded first."""
+    """Return p - centre as a float; halves of integers are subtracted exactly, so that a large p is
+    not rounded first.
+    """
     if jnp.issubdtype(p.dtype, jnp.floating):
         return p.astype(rest.dtype) - whole.astype(rest.dtype) - rest
     high, low = (p >> 16) - (whole >> 16), (p & 0xFFFF) - (whole & 0xFFFF)

@@ -1,4 +1,6 @@
-"""The JAX adapter as the conformance suite meets it: eager, under jit, vmap, scan and shard_map, and under x64."""
+"""The JAX adapter as the conformance suite meets it: eager, under jit, vmap, scan and shard_map,
+and under x64.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -28,7 +30,9 @@ capabilities = {
 
 
 def asarray(values: Any, dtype: str) -> Array:
-    """Return host values as a JAX array; those of 64 bits stay NumPy's without x64, where JAX has no such type."""
+    """Return host values as a JAX array; those of 64 bits stay NumPy's without x64, where JAX has
+    no such type.
+    """
     values = np.asarray(values, jnp.dtype(dtype))
     return jnp.asarray(values) if jax.dtypes.canonicalize_dtype(values.dtype) == values.dtype else values
 
@@ -54,7 +58,9 @@ def _x64(enabled: bool) -> AbstractContextManager[Any]:
 
 
 def _compiled(function: Callable[..., Array]) -> Any:
-    """Return the function under jit, where positions and offsets are traced and the rest is static."""
+    """Return the function under jit, where positions and offsets are
+    traced and the rest is static.
+    """
     jitted = jax.jit(function, static_argnames=("plan", "tensor_format", "precision", "compute", "role"))
 
     @wraps(function)
@@ -111,7 +117,9 @@ def _under_x64(function: Callable[..., Any]) -> Any:
 
 
 class _X64:
-    """The same calls under x64, which gives float64; float32 under x64 is a case of the topic ambient, and in every table."""
+    """The same calls under x64, which gives float64; float32 under x64 is a case of the topic
+    ambient, and in every table.
+    """
 
     capabilities = capabilities | {"dtypes": ["float64"]}
     asarray, apply, cos_sin = _under_x64(asarray), _under_x64(apply), _under_x64(cos_sin)
@@ -139,7 +147,9 @@ def _scan(function: Callable[..., Array], axes: Axes) -> Callable[..., Array]:
 
 
 def _by_each(letter: str, mapper: Callable[[Callable[..., Array], Axes], Callable[..., Array]]) -> Apply:
-    """Return apply by one call for each row b, head h or token s, which is a sequence of length 1."""
+    """Return apply by one call for each row b, head h or token s, which
+    is a sequence of length 1.
+    """
 
     def mapped(
         plan: rules.RotaryPlan, x: Array, *, positions: Any, tensor_format: str = "bhsd", role: str = "q"
@@ -162,7 +172,9 @@ def _by_each(letter: str, mapper: Callable[[Callable[..., Array], Axes], Callabl
 def _in_shards(
     plan: rules.RotaryPlan, x: Array, *, positions: Any, tensor_format: str = "bhsd", role: str = "q"
 ) -> Array:
-    """Return apply by shards along the sequence, on as many devices as there are equal shards for."""
+    """Return apply by shards along the sequence, on as many devices as
+    there are equal shards for.
+    """
     axis, (columns, rows) = tensor_format.index("s"), _columns(plan, positions)
     mesh = Mesh(np.array(jax.devices()[: math.gcd(jax.device_count(), x.shape[axis])]), ("shards",))
     shard_map = jax.shard_map if hasattr(jax, "shard_map") else _old_shard_map()

@@ -1,7 +1,8 @@
 """The NumPy adapter: `import ropecore.backends.numpy as rope`.
 
-float32 tables are within 1.2e-7 of the truth at every position, float64 ones are the reference's.  bfloat16 needs ml_dtypes.
-With Numba (the extra "fast") q and k are rotated in one pass by `backends._kernels`, and without it block by block: the same bits.
+float32 tables are within 1.2e-7 of the truth at every position, float64 ones are the reference's.
+bfloat16 needs ml_dtypes. With Numba (the extra "fast") q and k are rotated in one pass by
+`backends._kernels`, and without it block by block: the same bits.
 """
 
 from collections.abc import Sequence
@@ -115,7 +116,9 @@ def _exact(plan: RotaryPlan, coordinates: list[Array]) -> Tables:
 
 
 def _tables_of(call: Call, part: Part) -> Tables:
-    """Return cos and sin for a part of a call; those of positions that follow one another are shared between calls."""
+    """Return cos and sin for a part of a call; those of positions that follow one another are
+    shared between calls.
+    """
     plan, shape = call.plan, part.x.shape
     dtype = call.table_dtype(part.x.dtype.name)
 
@@ -147,7 +150,9 @@ def _n_bytes(tables: Tables) -> int:
 def _turned(
     call: Call, parts: Sequence[tuple[Any, ...]], inverse: bool = False, transpose: bool = False
 ) -> list[Array]:
-    """Return the y of each part (x, y, cos, sin), or a new array where it is None: x rotated, all in one pass."""
+    """Return the y of each part (x, y, cos, sin), or a new array where it is None: x rotated, all
+    in one pass.
+    """
     found = []
     for x, y, *tables in parts:
         dtype = x.dtype if call.compute == "input" else numpy_dtype(call.table_dtype(x.dtype.name))

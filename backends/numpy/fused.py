@@ -1,4 +1,6 @@
-"""The kernels for NumPy arrays: what they can do is done, and for the rest the caller keeps its own way."""
+"""The kernels for NumPy arrays: what they can do is done, and for the rest the caller keeps its own
+way.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,10 +21,13 @@ def rotate_arrays(
     back: bool = False,
     threads: int | None = None,
 ) -> bool:
-    """Rotate one or two arrays of one dtype: each part is (x, y, cos, sin); return False if nothing was done.
+    """Rotate one or two arrays of one dtype: each part is (x, y, cos, sin); return False if nothing
+    was done.
 
-    back: read the lanes written and write the lanes read (R-9.2).  y is x to rotate in place, cos and sin have the dimensions of x and broadcast against it.  Left to the caller: arrays
-    of another byte order, tables of another dtype than x is computed in, and an output that overlaps its input.
+    back: read the lanes written and write the lanes read (R-9.2).  y is x to rotate in place, cos
+    and sin have the dimensions of x and broadcast against it.  Left to the caller: arrays of
+    another byte order, tables of another dtype than x is computed in, and an output that overlaps
+    its input.
     """
     form = parts[0][0].dtype.name
     if not available(form) or any(x.dtype.name != form or not _fits(x, y, cos, sin) for x, y, cos, sin in parts):
@@ -35,7 +40,8 @@ def rotate_arrays(
 def make_tables(
     plan: RotaryPlan, coordinates: Sequence[npt.NDArray[np.int64]], threads: int | None = None
 ) -> tuple[Array, Array] | None:
-    """Return float32 cos and sin times A of integer coordinates, positions + (n_pairs,), or None without the kernels.
+    """Return float32 cos and sin times A of integer coordinates, positions + (n_pairs,), or None
+    without the kernels.
 
     The coordinates are in range already (R-7.1), one array an axis.  Rule R-10.2.
     """
@@ -66,7 +72,9 @@ def _fits(x: Array, y: Array, cos: Array, sin: Array) -> bool:
 
 
 def _whole(array: Array) -> bool:
-    """Return whether strides are whole numbers of elements, as those of a field of a structured array may not be."""
+    """Return whether strides are whole numbers of elements, as those of a field of a structured
+    array may not be.
+    """
     return not any(stride % array.itemsize for stride in array.strides)
 
 

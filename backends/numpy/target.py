@@ -1,4 +1,6 @@
-"""The NumPy adapter as the conformance suite meets it: the adapter's names, and what it declares."""
+"""The NumPy adapter as the conformance suite meets it: the adapter's
+names, and what it declares.
+"""
 
 import importlib.util
 from typing import Any
@@ -38,7 +40,9 @@ def vjp(
 
 
 class _Views:
-    """The same calls on views that are not contiguous: every second element of a larger, Fortran-ordered array."""
+    """The same calls on views that are not contiguous: every second element of a larger,
+    Fortran-ordered array.
+    """
 
     @staticmethod
     def apply(plan: rules.RotaryPlan, x: Array, **options: Any) -> Array:

@@ -1,4 +1,6 @@
-"""Rotation block by block, for arrays that are larger than a cache: the reference, with temporaries that stay in it."""
+"""Rotation block by block, for arrays that are larger than a cache: the reference, with temporaries
+that stay in it.
+"""
 
 from typing import Any
 
@@ -20,7 +22,8 @@ def rotate_in_blocks(
 ) -> None:
     """Write to y what `ropecore.rotate` returns for x; y is x itself, or any array of its shape.
 
-    cos and sin have the dimensions of x and broadcast against it.  The bits are the same as in one piece.
+    cos and sin have the dimensions of x and broadcast against it.  The bits are the same as in one
+    piece.
     """
     overlap = y is not x and np.may_share_memory(x, y)
     if overlap or x.ndim < 2:

@@ -1,7 +1,8 @@
 """The torch adapter: `import ropecore.backends.torch as rope`.
 
-Tables are made where x is, by int64 and float operations that compile, export and vectorise; eager calls without positions
-share them.  For the same positions in many layers: `cos, sin = rope.cos_sin(plan, ids)` once, `rope.rotate` in each.
+Tables are made where x is, by int64 and float operations that compile, export and vectorise; eager
+calls without positions share them.  For the same positions in many layers: `cos, sin =
+rope.cos_sin(plan, ids)` once, `rope.rotate` in each.
 """
 
 from collections.abc import Callable
@@ -94,9 +95,11 @@ cos_sin, rotate, apply, apply_, shift = (
 
 
 class RotaryEmbedding(torch.nn.Module):  # type: ignore[misc]
-    """A plan with the way it is called: `emb = RotaryEmbedding(plan, "bshd"); q, k = emb(q, k, positions=ids)`.
+    """A plan with the way it is called: `emb = RotaryEmbedding(plan, "bshd"); q, k = emb(q, k,
+    positions=ids)`.
 
-    It has no parameters and no buffers, so that no cast, device or checkpoint can change its numbers.
+    It has no parameters and no buffers, so that no cast, device or checkpoint can change its
+    numbers.
     """
 
     def __init__(
@@ -129,7 +132,9 @@ class RotaryEmbedding(torch.nn.Module):  # type: ignore[misc]
 
 
 def _ready(call: Call, part: Part, in_place: bool) -> Callable[[], Tensor]:
-    """Return the function that rotates a part, whose tables are made, or at least its positions checked, already."""
+    """Return the function that rotates a part, whose tables are made, or at least its positions
+    checked, already.
+    """
     x, role, plan = part.x, part.role, call.plan
     dtype = call.table_dtype(_name(x))
 
@@ -168,7 +173,9 @@ def _in_shards(
 
 
 def _columns(call: Call, part: Part) -> list[Tensor]:
-    """Return the coordinates of each axis on the device of x: those given, or those that are counted."""
+    """Return the coordinates of each axis on the device of x: those given, or those that are
+    counted.
+    """
     x, positions = part.x, part.positions
     if positions is None:
         length = call.length(x.shape)
@@ -185,7 +192,9 @@ def _columns(call: Call, part: Part) -> list[Tensor]:
 
 
 def _check_whole(call: Call, name: str, x: Any) -> None:
-    """Refuse a DTensor that is sharded along the sequence: each shard would begin at the same offset.  Rule R-7.4."""
+    """Refuse a DTensor that is sharded along the sequence: each shard would begin at the same
+    offset.  Rule R-7.4.
+    """
     token = call.tensor_format.index(call.letters.token_letter)
     if hasattr(x, "placements") and any(each.is_shard(token) for each in x.placements):
         cure = "Give the positions of the whole sequence, or positions that are sharded alike."
@@ -193,7 +202,9 @@ def _check_whole(call: Call, name: str, x: Any) -> None:
 
 
 def _per_row(call: Call, argument: str, value: Any, x: Tensor, reach: Any) -> Tensor:
-    """Return an offset or delta as int64 (1,), or (b, 1) if there is one a batch row.  Rules R-7.1, R-7.4."""
+    """Return an offset or delta as int64 (1,), or (b, 1) if there is one a batch row.  Rules R-7.1,
+    R-7.4.
+    """
     if recording() and isinstance(value, (int, torch.SymInt)):  # perhaps a symbol, which must not become a number
         return torch.full((1,), value, dtype=torch.int64, device=x.device)
     if isinstance(value, torch.Tensor) and (recording() or not value.is_cpu):
@@ -206,7 +217,9 @@ def _per_row(call: Call, argument: str, value: Any, x: Tensor, reach: Any) -> Te
 
 
 def _lined_up(call: Call, x: Tensor, *tables: Tensor) -> list[Tensor]:
-    """Return tables in the shape that broadcasts against x, and in the dtype of the arithmetic.  Rule R-10.4."""
+    """Return tables in the shape that broadcasts against x, and in the dtype of the arithmetic.
+    Rule R-10.4.
+    """
     dtype = x.dtype if call.compute == "input" else getattr(torch, call.table_dtype(_name(x)))
     return [
         call.letters.line_up(table, lambda t: t.transpose(0, 1), torch.reshape).to(x.device, dtype) for table in tables

@@ -1,4 +1,6 @@
-"""Angles in torch: the formulas that every adapter shares, on int64 and float tensors (rope.md chapters 7 and 10)."""
+"""Angles in torch: the formulas that every adapter shares, on int64 and float tensors (rope.md
+chapters 7 and 10).
+"""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +32,9 @@ _LOW_32 = 0xFFFFFFFF
 
 
 def as_tensor(argument: str, values: Any) -> Tensor:
-    """Return numbers of any kind as a tensor; those of the host keep their width, whatever the default dtype is."""
+    """Return numbers of any kind as a tensor; those of the host keep their width, whatever the
+    default dtype is.
+    """
     if isinstance(values, torch.Tensor):
         return values
     try:
@@ -41,7 +45,9 @@ def as_tensor(argument: str, values: Any) -> Tensor:
 
 
 def coordinates(plan: RotaryPlan, positions: Any) -> list[Tensor]:
-    """Return the coordinates of each axis: int64 on integer axes, floats on real ones.  Rules R-6.9, R-7.1, R-7.3."""
+    """Return the coordinates of each axis: int64 on integer axes, floats on real ones.  Rules
+    R-6.9, R-7.1, R-7.3.
+    """
     if plan.n_axes == 1:
         columns = [as_tensor("positions", positions)]
     else:  # a list of tensors, one an axis, keeps integers beside reals
@@ -86,7 +92,9 @@ def _seen(p: Tensor) -> bool:
 
 
 def _cos_sin_32(plan: RotaryPlan, columns: Sequence[Tensor], precision: str) -> tuple[Tensor, Tensor]:
-    """Return float32 cos and sin, without A, of shape positions + (n_pairs,).  Rules R-10.2, R-10.3."""
+    """Return float32 cos and sin, without A, of shape positions + (n_pairs,).  Rules R-10.2,
+    R-10.3.
+    """
     device = columns[0].device
     if precision == "float32":
         frequencies = constant(plan, "frequencies", device, "float32")
@@ -115,7 +123,9 @@ def _real_phase(plan: RotaryPlan, a: int, p: Tensor) -> Tensor:
 
 
 def _cos_sin_64(plan: RotaryPlan, columns: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return float64 cos and sin, without A, from phases in two words of 2^-32 and 2^-64 turns.  Rule R-10.2."""
+    """Return float64 cos and sin, without A, from phases in two words of 2^-32 and 2^-64 turns.
+    Rule R-10.2.
+    """
     parts = [_phase_words(plan, a, p[..., None]) for a, p in enumerate(columns)]
     low = sum(part[1] for part in parts[1:]) + parts[0][1]
     high = sum(part[0] for part in parts[1:]) + parts[0][0] + (low >> 32)
@@ -135,7 +145,9 @@ def _phase_words(plan: RotaryPlan, a: int, p: Tensor) -> tuple[Tensor, Tensor]:
 def tables(
     plan: RotaryPlan, columns: Sequence[Tensor], role: str, precision: str, dtype: str, moved: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Return cos and sin of the coordinates, times A and the magnitude; moved: by a distance, without A (R-9.5)."""
+    """Return cos and sin of the coordinates, times A and the magnitude; moved: by a distance,
+    without A (R-9.5).
+    """
     by = _factor(plan, columns[0], role, moved)
     wide = precision == "exact" and dtype == "float64"
     cos, sin = _cos_sin_64(plan, columns) if wide else _cos_sin_32(plan, columns, precision)
@@ -147,7 +159,9 @@ def tables(
 
 
 def _factor(plan: RotaryPlan, p: Tensor, role: str, moved: bool) -> Any:
-    """Return A times the magnitude, a tensor of shape positions + (n_pairs,) or a number, or None for 1.  Rule R-2.4."""
+    """Return A times the magnitude, a tensor of shape positions + (n_pairs,) or a number, or None
+    for 1.  Rule R-2.4.
+    """
     sign, (_, attention_factor, centre) = signed_log_magnitude(role), facts(plan)
     if centre is None:
         return None if moved or attention_factor == 1 else attention_factor

@@ -14,7 +14,9 @@ from ropecore.errors import RopeError
 def on_shards(
     call: Call, name: str, x: Any, values: Sequence[Any], run: Callable[..., Tensor], in_place: bool, of_tables: bool
 ) -> Any:
-    """Return the DTensor x with run(shard, *parts of values) for its shards; values are whole, or sharded like x."""
+    """Return the DTensor x with run(shard, *parts of values) for its shards; values are whole, or
+    sharded like x.
+    """
     dims = ("b" if "b" in call.tensor_format else "") + call.letters.token_letter + ("." if of_tables else "")
     local = run(x.to_local(), *[_part(call, name, x, value, dims[-value.ndim :]) for value in values])
     if in_place:
@@ -24,7 +26,9 @@ def on_shards(
 
 
 def _part(call: Call, name: str, x: Any, value: Any, dims: str) -> Tensor:
-    """Return the part of a whole value, with dimensions of these letters, that goes with this process's shard of x."""
+    """Return the part of a whole value, with dimensions of these letters, that goes with this
+    process's shard of x.
+    """
     wanted = [_placement(call, name, x, each, value.shape, dims) for each in x.placements]
     if not isinstance(value, DTensor):
         value = DTensor.from_local(value, x.device_mesh, [Replicate()] * len(wanted), run_check=False)

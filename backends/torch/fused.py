@@ -1,4 +1,6 @@
-"""The one-pass kernels for eager tensors on a CPU; what they cannot take is left to torch's operations."""
+"""The one-pass kernels for eager tensors on a CPU; what they cannot take is left to torch's
+operations.
+"""
 
 import math
 from collections.abc import Sequence
@@ -47,9 +49,11 @@ def _in_huge_pages(y: Tensor) -> Tensor:
 
 
 def tables_fast(plan: RotaryPlan, columns: Sequence[Tensor]) -> tuple[Tensor, Tensor] | None:
-    """Return float32 cos and sin of the exact class, without A, or None without the kernels.  Rule R-10.2.
+    """Return float32 cos and sin of the exact class, without A, or None without the kernels.  Rule
+    R-10.2.
 
-    columns: int64 positions on the host that are in range, one tensor an axis; real axes are left to torch's operations.
+    columns: int64 positions on the host that are in range, one tensor an axis; real axes are left
+    to torch's operations.
     """
     if any(plan.real_axes) or not columns[0].numel() or not _kernels.available():
         return None
@@ -63,10 +67,12 @@ def tables_fast(plan: RotaryPlan, columns: Sequence[Tensor]) -> tuple[Tensor, Te
 def turned_fast(
     x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str, into: Tensor | None = None
 ) -> Tensor | None:
-    """Return x rotated by tables that broadcast against it, or None if nothing was done.  into: where to write it.
+    """Return x rotated by tables that broadcast against it, or None if nothing was done.  into:
+    where to write it.
 
-    reads, writes: "lanes" or "out_lanes" of the plan.  Left to torch's operations: graphs that are recorded,
-    gradients that autograd must see, other devices and subclasses, and tables of another dtype than R-10.4 computes in.
+    reads, writes: "lanes" or "out_lanes" of the plan.  Left to torch's operations: graphs that are
+    recorded, gradients that autograd must see, other devices and subclasses, and tables of another
+    dtype than R-10.4 computes in.
     """
     wide = torch.float64 if x.dtype is torch.float64 else torch.float32
     if not _plain_call(x, cos, sin) or not _kernels.available() or not cos.dtype is sin.dtype is wide:
@@ -83,7 +89,9 @@ def turned_fast(
 
 
 def in_blocks(x: Tensor, *others: Tensor) -> bool:
-    """Return whether torch's operations had better run on pieces of x: an eager call on a large tensor of the host's."""
+    """Return whether torch's operations had better run on pieces of x: an eager call on a large
+    tensor of the host's.
+    """
     return _plain_call(x, *others) and x.nbytes >= LARGE and x.ndim > 1
 
 
@@ -99,8 +107,9 @@ def _of(x: Tensor) -> _kernels.Tensor:
 class _Recipe(NamedTuple):
     """What everything about a call but addresses and numbers decides, and that it is no wrong call.
 
-    last_offset: the largest that leads to no position out of range.  ids: how many positions are given, on each axis; 0 for none.  reaches: bytes from the first
-    element of each tensor to the end of its last.
+    last_offset: the largest that leads to no position out of range.  ids: how many positions are
+    given, on each axis; 0 for none.  reaches: bytes from the first element of each tensor to the
+    end of its last.
     """
 
     job: _kernels.Job
@@ -113,10 +122,12 @@ def apply_fast(
     plan: Any, q: Any, k: Any, positions: Any, k_positions: Any, offset: Any,
     tensor_format: Any, precision: Any, compute: Any, role: Any, in_place: bool,
 ) -> Any:  # fmt: skip
-    """Return what `apply` returns for the calls that models make most, or None for all others, which may be wrong ones.
+    """Return what `apply` returns for the calls that models make most, or None for all others,
+    which may be wrong ones.
 
-    It takes q and k of one dtype on a CPU, int64 positions there or none and one offset, exact angles, and no gradient.
-    Angles are made in the kernel, a block of tokens at a time, so that nothing is kept or allocated but the output.
+    It takes q and k of one dtype on a CPU, int64 positions there or none and one offset, exact
+    angles, and no gradient. Angles are made in the kernel, a block of tokens at a time, so that
+    nothing is kept or allocated but the output.
     """
     if k_positions is not None or type(offset) is not int or recording() or forward_ad._current_level >= 0:
         return None
@@ -174,7 +185,8 @@ def _recipe(
 ) -> _Recipe | None:  # fmt: skip
     """Return how to run a call, or None if it is wrong, or not one for the kernels.
 
-    tensors: the dtype, shape, strides and the output's strides of q, and those of k if there is one.
+    tensors: the dtype, shape, strides and the output's strides of q, and those of k if there is
+    one.
     """
     layouts: list[Any] = [tensors[:4], tensors[4:]] if len(tensors) > 4 else [tensors]
     try:
@@ -234,7 +246,9 @@ def _plain(x: Any) -> bool:
 
 
 def _address(x: Any) -> int:
-    """Return the address of a dense tensor of the host's memory that no gradient is asked of and that is not empty, or 0."""
+    """Return the address of a dense tensor of the host's memory that no gradient is asked of and
+    that is not empty, or 0.
+    """
     if type(x) not in _KINDS or not x.is_cpu or x.is_nested or x.is_neg():
         return 0
     if x.requires_grad and torch.is_grad_enabled():

@@ -12,7 +12,9 @@ from ropecore.plan import RotaryPlan
 
 
 class _Tables(nn.Module):  # type: ignore[misc]
-    """A rotary module of transformers' kind: (x, position_ids) -> cos, sin in layout full_concat, in the dtype of x."""
+    """A rotary module of transformers' kind: (x, position_ids) -> cos, sin in layout full_concat,
+    in the dtype of x.
+    """
 
     def __init__(self, plan: RotaryPlan, precision: str) -> None:
         super().__init__()
@@ -28,11 +30,13 @@ class _Tables(nn.Module):  # type: ignore[misc]
 
 
 def replace_rotary(model: nn.Module, plan: RotaryPlan | None = None, precision: str = "exact") -> Callable[[], None]:
-    """Give a transformers model ropecore's cos and sin, in place, and return the function that undoes it.
+    """Give a transformers model ropecore's cos and sin, in place, and return the function that
+    undoes it.
 
-    plan: by default what `ropecore.read_config(model.config)` says; with precision "float32" the module's own inv_freq is used,
-    and the logits keep their bits.  For models with one rotary module for all layers that returns cos and sin in layout
-    full_concat (R-8.1), as Llama, Qwen and Mistral have; others are refused with a RopeError.
+    plan: by default what `ropecore.read_config(model.config)` says; with precision "float32" the
+    module's own inv_freq is used, and the logits keep their bits.  For models with one rotary
+    module for all layers that returns cos and sin in layout full_concat (R-8.1), as Llama, Qwen and
+    Mistral have; others are refused with a RopeError.
     """
     found = [(name, module) for name, module in model.named_modules() if hasattr(module, "inv_freq")]
     if len(found) != 1:
@@ -51,7 +55,9 @@ def replace_rotary(model: nn.Module, plan: RotaryPlan | None = None, precision: 
 
 
 def _plan(model: nn.Module, module: Any, precision: str) -> RotaryPlan:
-    """Return the plan that the model's configuration says, with the module's own bits in the float32 class."""
+    """Return the plan that the model's configuration says, with the module's own bits in the
+    float32 class.
+    """
 
     config: Any = getattr(model, "config", None)
     if config is None:

@@ -1,4 +1,6 @@
-"""The rotation in torch: plain operations, and the autograd function that keeps nothing of x (rope.md chapters 2 and 11)."""
+"""The rotation in torch: plain operations, and the autograd function that keeps nothing of x
+(rope.md chapters 2 and 11).
+"""
 
 import functools
 from collections.abc import Callable
@@ -19,9 +21,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 def turn(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str) -> Tensor:
     """Return x rotated by tables that broadcast against it, in the arithmetic of their dtype.
 
-    reads, writes: "lanes" or "out_lanes" of the plan.  Where x is trained, eager calls take one step in its graph, that keeps
-    nothing of x; recorded graphs take plain operations, since torch.compile cannot trace a Function with a jvp; and so do
-    tables that learn, whose gradient needs x.
+    reads, writes: "lanes" or "out_lanes" of the plan.  Where x is trained, eager calls take one
+    step in its graph, that keeps nothing of x; recorded graphs take plain operations, since
+    torch.compile cannot trace a Function with a jvp; and so do tables that learn, whose gradient
+    needs x.
     """
     trained = x.requires_grad and torch.is_grad_enabled() and not (cos.requires_grad or sin.requires_grad)
     if trained and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
@@ -31,7 +34,9 @@ def turn(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writ
 
 
 def _without_autocast(function: F) -> F:
-    """Return a function that autocast does not reach: it refuses to join float16 tensors on a CPU, for one."""
+    """Return a function that autocast does not reach: it refuses to join float16 tensors on a CPU,
+    for one.
+    """
 
     @functools.wraps(function)
     def wrapped(x: Tensor, *args: Any) -> Any:
@@ -59,7 +64,9 @@ def turn_into(y: Tensor, x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, 
 
 
 class _Rotation(torch.autograd.Function):  # type: ignore[misc]
-    """The gradient for x is the transpose of the output's: sin negated, lanes exchanged, the same A.  Rule R-11.1."""
+    """The gradient for x is the transpose of the output's: sin negated, lanes exchanged, the same
+    A.  Rule R-11.1.
+    """
 
     generate_vmap_rule = True
 
@@ -86,7 +93,9 @@ class _Rotation(torch.autograd.Function):  # type: ignore[misc]
 
 @_without_autocast
 def _turned(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str) -> Tensor:
-    """Return x with its pairs turned; recorded graphs take operations without side effects, which vmap and export can take."""
+    """Return x with its pairs turned; recorded graphs take operations without side effects, which
+    vmap and export can take.
+    """
     if (done := turned_fast(x, cos, sin, plan, reads, writes)) is not None:
         return done
     if (regular := _regular(x, cos, sin, plan, reads, writes)) is not None:
@@ -107,7 +116,9 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, w
 def _regular(
     x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str, writes: str, y: Tensor | None = None
 ) -> Any:
-    """Return the lanes read and written, as pairs of slices, of a call that had better run on pieces of x; else None."""
+    """Return the lanes read and written, as pairs of slices, of a call that had better run on
+    pieces of x; else None.
+    """
     if not in_blocks(x, x if y is None else y, cos, sin):
         return None
     found = regular_lanes(plan, reads), regular_lanes(plan, writes)
@@ -123,6 +134,8 @@ def _pairs(x: Tensor, cos: Tensor, sin: Tensor, plan: RotaryPlan, reads: str) ->
 
 
 def _lanes(plan: RotaryPlan, name: str, x: Tensor) -> Any:
-    """Return the first and the second lanes, as slices where they are regular: of slices x has views."""
+    """Return the first and the second lanes, as slices where they are regular: of slices x has
+    views.
+    """
     regular = regular_lanes(plan, name)
     return constant(plan, name, x.device) if regular is None else regular

@@ -1,4 +1,6 @@
-"""The torch adapter as the conformance suite meets it: the adapter's names, what it declares, and its other modes."""
+"""The torch adapter as the conformance suite meets it: the adapter's names, what it declares, and
+its other modes.
+"""
 
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -91,7 +93,9 @@ class _Views:
 
 
 class _Compiled:
-    """The same calls through torch.compile with its C++ code, for the topic where a compiler could spoil most."""
+    """The same calls through torch.compile with its C++ code, for the topic where a compiler could
+    spoil most.
+    """
 
     capabilities: ClassVar = {
         **capabilities,

@@ -1,4 +1,6 @@
-"""What is done by torch's own operations on pieces that fit a cache, for large tensors of the host without the kernels."""
+"""What is done by torch's own operations on pieces that fit a cache, for large tensors of the host
+without the kernels.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,8 +24,9 @@ def tables_in_blocks(
 ) -> tuple[Tensor, Tensor]:
     """Return float32 cos and sin of the exact class, without A.  Rule R-10.2.
 
-    phase: of one tensor of positions an axis, in 2^-32 turns, int64 (.., n_pairs).  The bits are those of
-    `precision.cos_sin_of_phase`; torch compares slowly, and is faster in int32, which wraps here but need not in a compiled graph.
+    phase: of one tensor of positions an axis, in 2^-32 turns, int64 (.., n_pairs).  The bits are
+    those of `precision.cos_sin_of_phase`; torch compares slowly, and is faster in int32, which
+    wraps here but need not in a compiled graph.
     """
     n, rows = columns[0].numel(), max(1, TABLE_NUMBERS // max(n_pairs, 1))
     cos, sin = (new((*columns[0].shape, n_pairs), torch.float32) for _ in range(2))
@@ -40,8 +43,9 @@ def tables_in_blocks(
 def turn_in_blocks(x: Tensor, y: Tensor, cos: Tensor, sin: Tensor, reads: Slices, writes: Slices) -> Tensor:
     """Write x with its pairs turned to y, which is x or shares no memory with it, and return y.
 
-    reads, writes: where the first and the second lanes of all pairs lie.  cos and sin broadcast against x, and have the dtype
-    that is computed in; the bits are those of x[first] cos - x[second] sin and x[first] sin + x[second] cos.  R-2.1, R-10.4.
+    reads, writes: where the first and the second lanes of all pairs lie.  cos and sin broadcast
+    against x, and have the dtype that is computed in; the bits are those of x[first] cos -
+    x[second] sin and x[first] sin + x[second] cos.  R-2.1, R-10.4.
     """
     if reads == writes and (block := _one_block(reads, x.shape[-1], cos.shape[-1])) is not None:
         return _turn_whole_rows(x, y, cos, sin, reads, block)
@@ -75,9 +79,11 @@ def _less(lanes: slice, start: int) -> slice:
 
 
 def _turn_whole_rows(x: Tensor, y: Tensor, cos: Tensor, sin: Tensor, lanes: Slices, block: slice) -> Tensor:
-    """Do it in four operations of whole rows: t = x sin and y = x cos for all lanes, then y[first] - t[second], y[second] + t[first].
+    """Do it in four operations of whole rows: t = x sin and y = x cos for all lanes, then y[first]
+    - t[second], y[second] + t[first].
 
-    Another output is copied to first: a copy waits less for memory that is not in a cache than a product does.
+    Another output is copied to first: a copy waits less for memory that is not in a cache than a
+    product does.
     """
     lanes = _less(lanes[0], block.start), _less(lanes[1], block.start)
     cos, sin = _for_both_lanes(cos, lanes), _for_both_lanes(sin, lanes)

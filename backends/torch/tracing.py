@@ -1,4 +1,6 @@
-"""What a plan is to torch: tensors and facts that a compiler takes for constants, and when tables may be kept."""
+"""What a plan is to torch: tensors and facts that a compiler takes for constants, and when tables
+may be kept.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -51,17 +53,23 @@ def _for_graphs(plan: RotaryPlan, name: str, device: Any, dtype: str) -> str:
 
 
 def _in_graph(key: str) -> Tensor:
-    """Return the constant as an operation of the graph: as an input of it, it could get a length that varies with x's."""
+    """Return the constant as an operation of the graph: as an input of it, it could get a length
+    that varies with x's.
+    """
     return torch.ops.aten.lift_fresh.default(IN_GRAPHS[key])
 
 
 def facts(plan: RotaryPlan) -> tuple[int, float, float | None]:
-    """Return the number of pairs, A, and the centre of the magnitude if there is one: read here, they are no inputs."""
+    """Return the number of pairs, A, and the centre of the magnitude if there is one: read here,
+    they are no inputs.
+    """
     return plan.n_pairs, plan.attention_factor, None if plan.log_magnitude is None else plan.centre
 
 
 def regular_lanes(plan: RotaryPlan, lanes: str) -> tuple[slice, slice, str] | None:
-    """Return "lanes" or "out_lanes" as two slices, and how they make up a block; None where they are not regular."""
+    """Return "lanes" or "out_lanes" as two slices, and how they make up a block; None where they
+    are not regular.
+    """
     first, second = plan.read_index if lanes == "lanes" else plan.write_index
     if not (isinstance(first, slice) and isinstance(second, slice)):
         return None
@@ -69,8 +77,9 @@ def regular_lanes(plan: RotaryPlan, lanes: str) -> tuple[slice, slice, str] | No
     return first, second, "halves" if halves else "steps" if steps else "apart"
 
 
-# Compiled graphs keep what these return, and guard on the identity of the plan.  `torch.compiler.assume_constant_result`
-# sets the same mark, but loads torch._dynamo, which takes seconds.
+# Compiled graphs keep what these return, and guard on the identity of the plan.
+# `torch.compiler.assume_constant_result` sets the same mark, but loads torch._dynamo, which takes
+# seconds.
 for _function in (_for_graphs, facts, regular_lanes):
     _function.__dict__["_dynamo_marked_constant"] = True
 
@@ -78,7 +87,8 @@ for _function in (_for_graphs, facts, regular_lanes):
 def recording() -> bool:
     """Return whether operations are compiled, traced, faked or transformed, and not simply run.
 
-    No value can be read then, and what is made belongs to that graph: it must not be kept for other calls.
+    No value can be read then, and what is made belongs to that graph: it must not be kept for other
+    calls.
     """
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # torch.onnx traces or exports, too
         return True
@@ -87,7 +97,9 @@ def recording() -> bool:
 
 
 def may_keep(x: Tensor) -> bool:
-    """Return whether a call on x may use tables that other calls made, and leave its own to them."""
+    """Return whether a call on x may use tables that other calls made,
+    and leave its own to them.
+    """
     if recording() or x.is_meta or hasattr(x, "device_mesh"):
         return False
     return not (x.is_cuda and torch.cuda.is_current_stream_capturing())

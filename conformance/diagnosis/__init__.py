@@ -1,7 +1,9 @@
-"""Diagnosis: the known bug that gives the wrong numbers of a run, and what its failures have in common.
+"""Diagnosis: the known bug that gives the wrong numbers of a run, and what its failures have in
+common.
 
 bugs.py    each mutant is judged by the cases that failed, and its numbers are compared
-common.py  dtype, function, mode, role, pairing, rows, heads, tokens, lanes, positions, and the size of the error
+common.py  dtype, function, mode, role, pairing, rows, heads, tokens, lanes, positions, and the size
+of the error
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +18,9 @@ from .common import answers, common
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Why a target fails.  bugs: several only where the cases do not tell them apart, none where no known bug fits."""
+    """Why a target fails.  bugs: several only where the cases do not tell them apart, none where no
+    known bug fits.
+    """
 
     failures: int
     bugs: tuple[Known, ...] = ()
@@ -46,7 +50,9 @@ def _told(bug: Known) -> str:
 
 
 def diagnose(outcomes: Iterable[tuple[Case, str, Outcome]], capabilities: Mapping[str, Any]) -> Diagnosis:
-    """Return the diagnosis of a run, from (case, variant, outcome) in the order in which they were judged."""
+    """Return the diagnosis of a run, from (case, variant, outcome) in the order in which they were
+    judged.
+    """
     judged = list(outcomes)
     wrong = [outcome for _, _, outcome in judged if outcome.verdict in ("fail", "errored")]
     if not wrong:

@@ -1,4 +1,6 @@
-"""Known bugs as hypotheses: each mutant is judged by the cases that failed, and its wrong numbers are compared."""
+"""Known bugs as hypotheses: each mutant is judged by the cases that failed, and its wrong numbers
+are compared.
+"""
 
 import importlib.util
 from collections.abc import Iterable, Mapping
@@ -62,10 +64,12 @@ class _Hypothesis:
 
 
 def known(failed: list[Answer], passed: list[Answer], asked: list[Answer], declared: Declared) -> list[Known]:
-    """Return the known bugs that explain most of the failures, the likeliest first; several where cases do not tell them apart.
+    """Return the known bugs that explain most of the failures, the likeliest first; several where
+    cases do not tell them apart.
 
-    failed: with numbers or a message that a mutant can give too.  passed: what speaks against a bug.  asked: all of them,
-    in the order in which they were judged.  declared: the capabilities of the target.
+    failed: with numbers or a message that a mutant can give too.  passed: what speaks against a
+    bug.  asked: all of them, in the order in which they were judged.  declared: the capabilities of
+    the target.
     """
     best = _best(smallest(failed), declared)
     if failed and (not best or best[0].missed):
@@ -96,9 +100,11 @@ def smallest(answers: Iterable[Answer], count: int = COMPARED) -> list[Answer]:
 
 
 def _best(sample: list[Answer], declared: Declared) -> list[_Hypothesis]:
-    """Return the mutants with the fewest failures that they do not give, if they give most of those that they can be asked.
+    """Return the mutants with the fewest failures that they do not give, if they give most of those
+    that they can be asked.
 
-    The one that has missed the fewest so far is always asked on, so that most are asked once or twice.
+    The one that has missed the fewest so far is always asked on, so that most are asked once or
+    twice.
     """
     open_ = [_Hypothesis(mutant) for mutant in mutants() if _runs(mutant)]
     done: list[_Hypothesis] = []
@@ -132,7 +138,9 @@ def _count(each: _Hypothesis, predicted: Outcome, seen: Outcome) -> None:
 
 
 def _tell_apart(best: list[_Hypothesis], failed: list[Answer], passed: list[Answer], declared: Declared) -> None:
-    """Ask mutants that explain the same failures about further cases: failures, and those that passed."""
+    """Ask mutants that explain the same failures about further cases: failures, and those that
+    passed.
+    """
     for each in best:
         for answer in failed:
             _ask(each, answer, declared)
@@ -151,7 +159,9 @@ def _flagged(answers: list[Answer], flags: Iterable[str]) -> list[Answer]:
 
 
 def _remembering(failed: list[Answer], asked: list[Answer], declared: Declared) -> list[_Hypothesis]:
-    """Return mutants that give the first failures where they are asked all that was asked before, in that order."""
+    """Return mutants that give the first failures where they are asked all that was asked before,
+    in that order.
+    """
     found = []
     last = next(i for i in reversed(range(len(asked))) if asked[i].outcome is failed[-1].outcome)
     wanted = {id(each.outcome) for each in failed}
@@ -176,7 +186,9 @@ def _runs(mutant: type[Right]) -> bool:
 
 @lru_cache(maxsize=1 << 14)
 def predicted(flag: str, case: Case, way: Way, words: Words) -> Outcome | None:
-    """Return what a case comes to on a flag's mutant with these words, None where it cannot be asked so."""
+    """Return what a case comes to on a flag's mutant with these words, None where it cannot be
+    asked so.
+    """
     mutant = next(each for each in mutants() if each.flag == flag)
     return _attempted(_asked_as(mutant, {**dict(words), "dtypes": [way.dtype or "float32"]}), case, way)
 
@@ -194,7 +206,9 @@ def _asked_as(mutant: type[Right], declared: Declared) -> Target:
 
 
 def _attempted(target: Target, case: Case, way: Way) -> Outcome | None:
-    """Return what a case comes to in a way, or in another of the same dtype where the target has not that function."""
+    """Return what a case comes to in a way, or in another of the same dtype where the target has
+    not that function.
+    """
     if left_out(case, target):
         return None
     ways = [each for each in KINDS[case.kind].ways(case, target) if each.dtype == way.dtype]
@@ -204,7 +218,9 @@ def _attempted(target: Target, case: Case, way: Way) -> Outcome | None:
 
 
 def explains(predicted: Outcome, seen: Outcome) -> bool:
-    """Return whether a mutant's failure is that of the target: the same words, and the same numbers where there are any."""
+    """Return whether a mutant's failure is that of the target: the same words, and the same numbers
+    where there are any.
+    """
     if predicted.verdict != "fail" or predicted.reason != seen.reason or predicted.reason.startswith("refused"):
         return False
     if predicted.numbers is None or seen.numbers is None:

@@ -1,4 +1,6 @@
-"""What failures have in common: a property of the cases and of the ways to ask them, or of the elements that are wrong."""
+"""What failures have in common: a property of the cases and of the ways to ask them, or of the
+elements that are wrong.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,9 +27,11 @@ Mask = npt.NDArray[np.bool_]
 
 
 def common(failed: list[Answer], passed: list[Answer], variants: Mapping[int, str]) -> list[str]:
-    """Return what the failures have in common, and what passed has not, in words; the most telling first.
+    """Return what the failures have in common, and what passed has not, in words; the most telling
+    first.
 
-    variants: the name of the variant by the id of an answer's outcome, for those that are not the target's own.
+    variants: the name of the variant by the id of an answer's outcome, for those that are not the
+    target's own.
     """
     if not failed:
         return []
@@ -44,7 +48,8 @@ def common(failed: list[Answer], passed: list[Answer], variants: Mapping[int, st
 
 
 def _properties(failed: list[Answer], passed: list[Answer], variants: Mapping[int, str]) -> list[str]:
-    """Return properties that all failures have: the one that the fewest passes have, and what tells the rest of them apart.
+    """Return properties that all failures have: the one that the fewest passes have, and what tells
+    the rest of them apart.
 
     A sequence mixes calls, and is left aside where anything else failed.
     """
@@ -67,7 +72,9 @@ def _properties(failed: list[Answer], passed: list[Answer], variants: Mapping[in
 
 
 def _values(name: str, bad: list[dict[str, str]], good: list[dict[str, str]]) -> tuple[list[str], list[str]]:
-    """Return the values of a property that failed, and those that only passed; none where it tells nothing."""
+    """Return the values of a property that failed, and those that only passed; none where it tells
+    nothing.
+    """
     values = list(dict.fromkeys(row.get(name, "") for row in bad))
     others = sorted({row[name] for row in good if name in row} - set(values))
     return (values, others) if "" not in values and len(values) <= LISTED else ([], [])
@@ -142,7 +149,9 @@ def _shapes(part: Mapping[str, Any]) -> dict[str, bool]:
 
 @dataclass(frozen=True)
 class _Wrong:
-    """Where a result is wrong, in the shape and the format of x, and the size of each token's position."""
+    """Where a result is wrong, in the shape and the format of x, and the size of each token's
+    position.
+    """
 
     mask: Mask
     call: Call
@@ -216,7 +225,9 @@ def _positions(wrong: list[_Wrong], passed: Iterable[Answer]) -> str:
 
 
 def _by_token(each: _Wrong) -> Mask:
-    """Return which tokens are wrong: (tokens), or (rows, tokens) where each row has its own positions."""
+    """Return which tokens are wrong: (tokens), or (rows, tokens) where each row has its own
+    positions.
+    """
     letters = each.call.tensor_format
     own = ("b", each.call.token_letter) if _sizes_of_positions(each.call).ndim == 2 else (each.call.token_letter,)
     return np.asarray(each.mask.any(axis=tuple(i for i, letter in enumerate(letters) if letter not in own)))

@@ -1,4 +1,6 @@
-"""What speaks against a plan: answers of the box that are not the plan's, and where the plan is not the expected one."""
+"""What speaks against a plan: answers of the box that are not the plan's, and where the plan is not
+the expected one.
+"""
 
 from collections.abc import Iterator
 
@@ -16,8 +18,8 @@ TOLD = 3  # problems of one kind that are told
 def unlike(probed: list[Probed], plan: RotaryPlan, unsure: float, exact: bool, table: str) -> list[str]:
     """Return in words what the box answers otherwise than its plan; what it refused says nothing.
 
-    unsure: of a frequency, in radians a position.  exact: angles of the class float32 are not allowed for.  table: the
-    16-bit format that holds its tables, or "".
+    unsure: of a frequency, in radians a position.  exact: angles of the class float32 are not
+    allowed for.  table: the 16-bit format that holds its tables, or "".
     """
     rounded = STORE[table] if table else 0.0
     fastest = float(np.abs(plan.frequencies).max(initial=0.0))

@@ -1,4 +1,6 @@
-"""Known bugs as hypotheses: each mutant of the conformance suite predicts what a black box answers, and is compared with it."""
+"""Known bugs as hypotheses: each mutant of the conformance suite predicts what a black box answers,
+and is compared with it.
+"""
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
@@ -71,7 +73,9 @@ def ask(fn: Box, head_dim: int, dtype: str, n_axes: int) -> list[Probed]:
 
 
 def on_axes(places: npt.NDArray[np.int64], n_axes: int) -> npt.NDArray[np.int64]:
-    """Return positions with a coordinate an axis, of which no two agree; as they are for one axis."""
+    """Return positions with a coordinate an axis, of which no two agree;
+    as they are for one axis.
+    """
     if n_axes == 1:
         return places
     return np.array([np.roll(places, axis, axis=-1) + axis for axis in range(n_axes)])
@@ -82,8 +86,9 @@ def suspects(
 ) -> tuple[Suspect, ...]:
     """Return the known bugs that explain every answer of a box, if the right rotation does not.
 
-    They are tried on the expected configuration, else on the plan that was found.  single: the box is of the class float32, which is
-    a policy and no bug: where nothing explains it to the last digit, what that class loses is allowed (R-10.6).
+    They are tried on the expected configuration, else on the plan that was found.  single: the box
+    is of the class float32, which is a policy and no bug: where nothing explains it to the last
+    digit, what that class loses is allowed (R-10.6).
     """
     wanted = plan if expected is None else expected.plan(seq_len)
     if wanted is None or not probed or wanted.n_axes > 1 or wanted.head_dim != probed[0].x.shape[-1]:
@@ -99,7 +104,8 @@ def suspects(
 def _fitting(
     probed: list[Probed], plan: RotaryPlan, config: Mapping[str, Any] | None, seq_len: int | None, lost: float
 ) -> tuple[Suspect, ...] | None:
-    """Return the bugs that explain the answers: () if there is none as the right rotation does, None if nothing does.
+    """Return the bugs that explain the answers: () if there is none as the right rotation does,
+    None if nothing does.
 
     lost: what an angle may miss, a position.
     """
@@ -112,7 +118,9 @@ def _fitting(
 
 
 def _questions(head_dim: int, dtype: str) -> Iterator[tuple[str, npt.NDArray[Any], npt.NDArray[np.int64]]]:
-    """Yield inputs in which no two lanes, tokens or heads agree, one with NaN, and one of 16 bits where that can be made."""
+    """Yield inputs in which no two lanes, tokens or heads agree, one with NaN, and one of 16 bits
+    where that can be made.
+    """
     for words, shape, places in LISTS:
         yield words, _numbers((*shape, head_dim)).astype(dtype), np.array(places)
     spoilt = _numbers((1, 1, 2, head_dim)).astype(dtype)
@@ -150,7 +158,9 @@ def _box(target: Any, plan: RotaryPlan, config: Mapping[str, Any] | None, seq_le
 
 
 def _explains(hypothesis: Box, probed: list[Probed], lost: float) -> bool:
-    """Return whether a hypothesis gives every answer that the box gave; what the box refused says nothing."""
+    """Return whether a hypothesis gives every answer that the box gave; what the box refused says
+    nothing.
+    """
     for each in probed:
         if each.answer.y is None:
             continue

@@ -18,7 +18,9 @@ UNIT = 2.0**-24  # float32, in which models make their tables
 
 @dataclass(frozen=True)
 class Difference:
-    """One RoPE that was read and measured otherwise, or in one of the two alone: what each says, in words."""
+    """One RoPE that was read and measured otherwise, or in one of the two alone: what each says, in
+    words.
+    """
 
     part: str
     read: str
@@ -31,9 +33,11 @@ class Difference:
 
 
 def differences(found: Mapping[str, RopeConfig | None], measured: Measurement) -> tuple[Difference, ...]:
-    """Return where the RoPEs of `read_configs` and of `measure` are not the same rotation of the same layers.
+    """Return where the RoPEs of `read_configs` and of `measure` are not the same rotation of the
+    same layers.
 
-    Frequencies may be as far apart as R-10.6 allows a program that makes them in float32, and as they are known.
+    Frequencies may be as far apart as R-10.6 allows a program that makes them in float32, and as
+    they are known.
     """
     names = _names(found, measured)
     different: list[Difference] = []
@@ -45,7 +49,9 @@ def differences(found: Mapping[str, RopeConfig | None], measured: Measurement) -
 
 
 def _names(found: Mapping[str, RopeConfig | None], measured: Measurement) -> dict[str, str]:
-    """Return the reader's name of each measured part: the configuration's own is the one that no sub-configuration has."""
+    """Return the reader's name of each measured part: the configuration's own is the one that no
+    sub-configuration has.
+    """
     own = list(dict.fromkeys(key.partition("/")[0] for key in found))
     parts = dict.fromkeys(rope.part for rope in measured.ropes)
     left = [name for name in own if name not in parts]

@@ -1,4 +1,6 @@
-"""Something for a model to run on: inputs of the shapes that its forward asks for, by the names of its arguments."""
+"""Something for a model to run on: inputs of the shapes that its forward asks for, by the names of
+its arguments.
+"""
 
 import inspect
 import re

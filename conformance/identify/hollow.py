@@ -1,7 +1,9 @@
-"""A model of any size without its weights: each large one is a single zero that is seen in the weight's shape.
+"""A model of any size without its weights: each large one is a single zero that is seen in the
+weight's shape.
 
-The model's own constructor runs, so its rotary tables, its layers and their shapes are the real ones; what a missing weight
-multiplies is zero.  Nothing is downloaded, and a model of any size fits in a few megabytes.
+The model's own constructor runs, so its rotary tables, its layers and their shapes are the real
+ones; what a missing weight multiplies is zero.  Nothing is downloaded, and a model of any size fits
+in a few megabytes.
 """
 
 import math
@@ -59,7 +61,9 @@ def _without_init_weights() -> Iterator[None]:
 
 
 class Spared(TorchDispatchMode):  # type: ignore[misc]
-    """While a model is made: take no memory for tensors as large as weights, and fill none of them."""
+    """While a model is made: take no memory for tensors as large as
+    weights, and fill none of them.
+    """
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -71,7 +75,9 @@ class Spared(TorchDispatchMode):  # type: ignore[misc]
 
 
 class Weightless(TorchDispatchMode):  # type: ignore[misc]
-    """Run operations as they are, but those that multiply a missing weight: their result is zero, in its shape."""
+    """Run operations as they are, but those that multiply a missing weight: their result is zero,
+    in its shape.
+    """
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

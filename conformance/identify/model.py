@@ -30,11 +30,12 @@ NEAR = (0, 1, 2, 3, 5, 7, 11)
 class MeasuredRope:
     """One RoPE that a model's layers have, as their own code turns queries and keys.
 
-    part: the sub-configuration that the layers are made from ("text", "vision", ..; "" the model's own).
-    module: who rotates, with * for the number of the layer.  tensors: what is rotated, by the names of the function's arguments.
-    layers: their indices.  plan: None where nothing turns; its lanes count from the first that the function is given.
-    head_dim, lane_offset: the whole head, and where those lanes are in it.
-    resolution: how well frequencies are known, radians per position.  seq_len: the length that it holds for, None for any.
+    part: the sub-configuration that the layers are made from ("text", "vision", ..; "" the model's
+    own). module: who rotates, with * for the number of the layer.  tensors: what is rotated, by the
+    names of the function's arguments. layers: their indices.  plan: None where nothing turns; its
+    lanes count from the first that the function is given. head_dim, lane_offset: the whole head,
+    and where those lanes are in it. resolution: how well frequencies are known, radians per
+    position.  seq_len: the length that it holds for, None for any.
     """
 
     part: str
@@ -116,11 +117,12 @@ class Measurement:
 def measure(source: Any, seq_len: int | None = None) -> Measurement:
     """Return the plan of each layer of a model, measured from its own code run at known positions.
 
-    source: a model (a torch.nn.Module with a config), its class's configuration, or a path or a dictionary of one that the
-    installed transformers has a class for.  No file's code is run (trust_remote_code stays off): import the model's own code
-    and give the model.  Weights are not needed.  seq_len: the length of the sequence, for rules that depend on it (default:
-    the length of training, and longer ones where that changes nothing).
-    RopeError where torch or transformers is missing, or the model cannot be built.
+    source: a model (a torch.nn.Module with a config), its class's configuration, or a path or a
+    dictionary of one that the installed transformers has a class for.  No file's code is run
+    (trust_remote_code stays off): import the model's own code and give the model.  Weights are not
+    needed.  seq_len: the length of the sequence, for rules that depend on it (default: the length
+    of training, and longer ones where that changes nothing). RopeError where torch or transformers
+    is missing, or the model cannot be built.
     """
     if seq_len is not None:
         integer("seq_len", seq_len, at_least=16, at_most=FAR)
@@ -197,7 +199,9 @@ def _config(source: Any) -> Any:
 
 
 def _from_config(config: Any) -> Any:
-    """Return the model of a configuration: the class that transformers has for it, else one that names it in its code."""
+    """Return the model of a configuration: the class that transformers has for it, else one that
+    names it in its code.
+    """
     config._attn_implementation = "eager"
     kind = next(model_classes(config), None)
     if kind is None:

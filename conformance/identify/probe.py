@@ -1,9 +1,11 @@
 """Questions to a black box, and the plan that its answers show.
 
-    unit vectors at a few positions -> lanes, A -> frequencies, at positions 1, 2, 4, .. -> precision, at odd positions
+    unit vectors at a few positions -> lanes, A -> frequencies, at positions 1, 2, 4, .. ->
+      precision, at odd positions
     -> the rule that gives these frequencies -> the known bug that behaves as the box does
 
-Each head is a unit vector, so one call shows the whole matrix of the rotation at each of its positions.
+Each head is a unit vector, so one call shows the whole matrix of the rotation at each of its
+positions.
 """
 
 import json
@@ -45,10 +47,12 @@ EXACT = {"float64": 2.0**-52, "float32": 1.2e-7}  # R-10.2
 
 @dataclass(frozen=True)
 class Precision:
-    """How exact the box is: its class, the position up to which it is exact, and what it loses where.
+    """How exact the box is: its class, the position up to which it is exact, and what it loses
+    where.
 
-    name: "exact", "float32" (R-10.3) or "below float32".  errors: the worst of cos and sin at each position, in units of A.
-    reached: the largest position that the box took.  table: "bfloat16" or "float16" where every cosine and sine is one, else "".
+    name: "exact", "float32" (R-10.3) or "below float32".  errors: the worst of cos and sin at each
+    position, in units of A. reached: the largest position that the box took.  table: "bfloat16" or
+    "float16" where every cosine and sine is one, else "".
     """
 
     name: str
@@ -62,8 +66,9 @@ class Precision:
 class Identification:
     """What the answers of a black box tell.
 
-    plan: in canonical form, F reduced to [-pi, pi], None if no plan explains the box.  named: the configuration that gives the same
-    frequencies.  suspects: known bugs that behave as the box does.  problems: what no plan explains.  untold: what answers cannot show.
+    plan: in canonical form, F reduced to [-pi, pi], None if no plan explains the box.  named: the
+    configuration that gives the same frequencies.  suspects: known bugs that behave as the box
+    does.  problems: what no plan explains.  untold: what answers cannot show.
     """
 
     head_dim: int
@@ -116,15 +121,17 @@ def identify(
     expected: Config | None = None,
     seq_len: Count | None = None,
 ) -> Identification:
-    """Return the plan of a black box fn(x, positions) -> y, its precision, the rule that it follows and its likely bugs.
+    """Return the plan of a black box fn(x, positions) -> y, its precision, the rule that it follows
+    and its likely bugs.
 
-    x: NumPy (1, h, s, head_dim) of that dtype ("float32" or "float64").  positions: int64 (s,), or (n_axes, s) for several axes.
-    It is also asked for several rows, and for (b, s) positions; a box may refuse those.
-    F is told up to a multiple of 2 pi, and to the box's own precision.  expected, seq_len: what the box should be; known bugs are
-    then tried on it (without: on the plan that was found).  Whatever the box answers otherwise than the plan that was found, in
-    unsorted or repeated positions, several rows or heads, NaN and 16-bit inputs, and where that plan is not the expected one,
-    is a problem.
-    RopeError if the box fails at position 1, or answers in another shape.
+    x: NumPy (1, h, s, head_dim) of that dtype ("float32" or "float64").  positions: int64 (s,), or
+    (n_axes, s) for several axes. It is also asked for several rows, and for (b, s) positions; a box
+    may refuse those. F is told up to a multiple of 2 pi, and to the box's own precision.  expected,
+    seq_len: what the box should be; known bugs are then tried on it (without: on the plan that was
+    found).  Whatever the box answers otherwise than the plan that was found, in unsorted or
+    repeated positions, several rows or heads, NaN and 16-bit inputs, and where that plan is not the
+    expected one, is a problem. RopeError if the box fails at position 1, or answers in another
+    shape.
     """
     probe = _Probe(fn, head_dim, n_axes, dtype)
     answers = ask(fn, head_dim, dtype, n_axes)  # first, while a box that keeps tables has kept none
@@ -185,7 +192,9 @@ class _Probe:
 
 @dataclass(frozen=True)
 class Found:
-    """A plan with its unrounded turns and the position they are known from, or what speaks against any plan; and what is untold."""
+    """A plan with its unrounded turns and the position they are known from, or what speaks against
+    any plan; and what is untold.
+    """
 
     plan: RotaryPlan | None
     turns: Turns
@@ -243,7 +252,9 @@ def _plan(probe: _Probe) -> Found:
 
 
 def plan_of(matrices: Mapping[tuple[float, ...], FloatArray], head_dim: int, n_axes: int) -> Found:
-    """Return the plan that explains the float32 matrices of a rotation at known places, or what speaks against any."""
+    """Return the plan that explains the float32 matrices of a rotation at known places, or what
+    speaks against any.
+    """
 
     def box(x: npt.NDArray[Any], positions: npt.NDArray[np.int64]) -> Any:
         """Rotate at the places that are known; others are refused."""
@@ -272,7 +283,9 @@ def _axes(probe: _Probe) -> tuple[str, ...]:
 
 
 def _pairs(start: FloatArray, matrices: FloatArray) -> tuple[list[Pair], list[int], str]:
-    """Return pairs (lanes read, lanes written), lanes that only one lane writes from but that are scaled or moved, and a problem."""
+    """Return pairs (lanes read, lanes written), lanes that only one lane writes from but that are
+    scaled or moved, and a problem.
+    """
     touched = np.asarray(
         (np.abs(matrices) > NOTHING).any(axis=0) | ~np.isfinite(matrices).all(axis=0)
     )  # (written, read)
@@ -298,7 +311,9 @@ def _pairs(start: FloatArray, matrices: FloatArray) -> tuple[list[Pair], list[in
 
 
 def _loose_pairs(loose: Sequence[int], start: FloatArray, pairs: Sequence[Pair]) -> list[Pair]:
-    """Return pairs of lanes that are scaled, moved or negated alone; how they pair does not show, so the others' distance is taken."""
+    """Return pairs of lanes that are scaled, moved or negated alone; how they pair does not show,
+    so the others' distance is taken.
+    """
     left, found = list(loose), []
     distances = {pair[0][1] - pair[0][0] for pair in pairs}
     while left:
@@ -317,9 +332,11 @@ def _entries(matrix: FloatArray, lanes: npt.NDArray[Any], out: npt.NDArray[Any])
 
 
 def _turns(probe: _Probe, axis: int, lanes: npt.NDArray[Any], out: npt.NDArray[Any]) -> tuple[list[Decimal], int]:
-    """Return F / 2 pi of each pair on an axis, in (-1/2, 1/2], and the farthest position it is from.
+    """Return F / 2 pi of each pair on an axis, in (-1/2, 1/2], and the farthest position it is
+    from.
 
-    It is refined at each doubled position, until the box misses one: from there on its positions are other ones.
+    It is refined at each doubled position, until the box misses one: from there on its positions
+    are other ones.
     """
     turns, farthest = [Decimal(0)] * len(lanes), 1
     for power, matrix in enumerate(_doubled(probe, axis)):
@@ -349,7 +366,9 @@ def _doubled(probe: _Probe, axis: int) -> list[FloatArray]:
 def _magnitude(
     probe: _Probe, lanes: npt.NDArray[Any], out: npt.NDArray[Any]
 ) -> tuple[FloatArray | None, float, float, list[str]]:
-    """Return the magnitude's log (None: there is none), A, the centre, and what of them could not be told."""
+    """Return the magnitude's log (None: there is none), A, the centre, and what of them could not
+    be told.
+    """
     sizes = {
         p: np.hypot(*_entries(matrix, lanes, out)) for p, matrix in probe.alone(0, (0, 1, 2, 4, 8, 16, 32)).items()
     }
@@ -376,7 +395,8 @@ def _round_number(factor: float, dtype: str) -> float:
 def _errors(plan: RotaryPlan, turns: Turns, matrices: dict[int, FloatArray], axis: int = 0) -> list[tuple[int, float]]:
     """Return for each position the worst difference of cos and sin from the truth, in units of A.
 
-    The truth is that of the unrounded turns: a frequency rounded to float64 is off by 2e-7 at position 2^31.
+    The truth is that of the unrounded turns: a frequency rounded to float64 is off by 2e-7 at
+    position 2^31.
     """
     found = []
     for p, matrix in matrices.items():
@@ -405,7 +425,8 @@ def _precision(probe: _Probe, found: Found) -> Precision:
         for p, error in _errors(plan, found.turns, each, axis):
             worst[p] = min(max(worst.get(p, 0.0), error), 2.0)
     fastest = float(np.abs(plan.frequencies).max(initial=0.0))
-    # A is rounded and multiplied, the result is rounded, and F is known as well as its farthest position
+    # A is rounded and multiplied, the result is rounded, and F is known as well as its farthest
+    # position
     exact = {
         p: EXACT[probe.dtype] + 6 * UNIT[probe.dtype] + 4 * _resolution(probe.dtype, found.farthest) * p for p in worst
     }
@@ -419,13 +440,17 @@ def _precision(probe: _Probe, found: Found) -> Precision:
 
 
 def _is_near(plan: RotaryPlan, position: int) -> bool:
-    """Return whether a plan's magnitude, if it has one, can be told from 0 and infinity at a position (R-2.4)."""
+    """Return whether a plan's magnitude, if it has one, can be told from 0 and infinity at a
+    position (R-2.4).
+    """
     logs = 0.0 if plan.log_magnitude is None else np.abs(plan.log_magnitude * (position - plan.centre)).max(initial=0.0)
     return bool(logs <= LARGEST_LOG_MAGNITUDE)
 
 
 def _held_in(numbers: FloatArray) -> str:
-    """Return the 16-bit format that holds each of some numbers, or ""; those that are 0, 1 or -1 say nothing."""
+    """Return the 16-bit format that holds each of some numbers, or ""; those that are 0, 1 or -1
+    say nothing.
+    """
     telling = numbers[np.isfinite(numbers) & (numbers != np.rint(numbers))]
     significand, _ = np.frexp(telling)
     for name, bits in (("bfloat16", 8), ("float16", 11)):
@@ -435,7 +460,9 @@ def _held_in(numbers: FloatArray) -> str:
 
 
 def _resolution(dtype: str, farthest: int) -> float:
-    """Return how well a frequency is known: the table's error at the farthest position it is from."""
+    """Return how well a frequency is known: the table's error at the
+    farthest position it is from.
+    """
     return EXACT[dtype] / farthest
 
 

@@ -1,4 +1,6 @@
-"""From frequencies to the rule that makes them: the base, the scaling rule and its parameters, where one fits (rope.md chapter 5)."""
+"""From frequencies to the rule that makes them: the base, the scaling rule and its parameters,
+where one fits (rope.md chapter 5).
+"""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +21,9 @@ LENGTHS = [3 << k for k in range(5, 18)] + [1 << k for k in range(5, 21)]  # tra
 
 @dataclass(frozen=True)
 class Named:
-    """The rule that frequencies follow: in words, as a configuration (None: no rule fits), and what could not be told apart."""
+    """The rule that frequencies follow: in words, as a configuration (None: no rule fits), and what
+    could not be told apart.
+    """
 
     text: str
     config: RopeConfig | None
@@ -38,7 +42,9 @@ class _Series:
 
 
 def name_rule(plan: RotaryPlan, resolution: float) -> Named:
-    """Return the rule of a plan with one axis; resolution: how well the frequencies are known, in radians per position."""
+    """Return the rule of a plan with one axis; resolution: how well the frequencies are known, in
+    radians per position.
+    """
     if not plan.n_pairs or not plan.frequencies.any():
         return Named("none: nothing turns", None)
     lanes = _lanes(plan)
@@ -61,7 +67,9 @@ def name_rule(plan: RotaryPlan, resolution: float) -> Named:
 
 
 def _lanes(plan: RotaryPlan) -> tuple[dict[str, Any], FloatArray] | None:
-    """Return the configuration of a plan's lanes, and j of each row; None if they are no block of one pairing."""
+    """Return the configuration of a plan's lanes, and j of each row; None if they are no block of
+    one pairing.
+    """
     read = plan.lanes
     start, distance = int(read.min()), int(read[0, 1] - read[0, 0])
     if (read[:, 1] - read[:, 0] != distance).any():
@@ -95,7 +103,9 @@ def _candidates(series: _Series, plan: RotaryPlan) -> Iterator[Named]:
 
 
 def _geometric(series: _Series, count: int) -> tuple[float, float] | None:
-    """Return base and factor of the first `count` pairs, f_j = b^(-2j/R) / factor, or None if they are no such series."""
+    """Return base and factor of the first `count` pairs, f_j = b^(-2j/R) / factor, or None if they
+    are no such series.
+    """
     j, log = series.j[:count], np.log(series.f[:count])
     slope = (log[-1] - log[0]) / (j[-1] - j[0])
     level = log[0] - slope * j[0]
@@ -121,7 +131,9 @@ def _shortest(number: float, relative: float) -> float:
 def _unscaled(
     series: _Series, plan: RotaryPlan, base: float, stretch: float, factor: dict[str, Any]
 ) -> Iterator[Named]:
-    """Yield a plain series, a stretched one, those with pairs that stand still, and those with a magnitude."""
+    """Yield a plain series, a stretched one, those with pairs that stand still, and those with a
+    magnitude.
+    """
     same = f"b^(-2j/d) with another base and frequency_dim: base {base:g} with d = {series.size} here"
     larger = f"a larger base from NTK: the same frequencies as base {base:g} alone"
     untold = (same, larger)
@@ -158,7 +170,9 @@ def _magnitudes(plan: RotaryPlan, series: _Series) -> Iterator[ScalingRule]:
 
 
 def _blended(series: _Series, plan: RotaryPlan, start: float) -> Iterator[Named]:
-    """Yield rules that keep fast pairs, stretch slow ones and blend those between; A tells YaRN's factor, the last pair any other."""
+    """Yield rules that keep fast pairs, stretch slow ones and blend those between; A tells YaRN's
+    factor, the last pair any other.
+    """
     plain = start ** (-2 * series.j / series.size)
     last = _shortest(float(plain[-1] / series.f[-1]), 8 * float(series.limit[-1]) * len(series.f))
     of_yarn = _shortest(math.exp(10 * min(plan.attention_factor - 1, 2.0)), 1e-5)
@@ -217,7 +231,9 @@ def _config(series: _Series, base: float, rule: ScalingRule | None, **more: Any)
 
 
 def _fits(config: RopeConfig, plan: RotaryPlan, series: _Series) -> bool:
-    """Return whether a configuration gives the plan: lanes, and frequencies and A as far as they are known."""
+    """Return whether a configuration gives the plan: lanes, and frequencies and A as far as they
+    are known.
+    """
     try:
         own = config.plan()
     except RopeError:

@@ -26,7 +26,9 @@ LENGTHS = ("original_max_position_embeddings", "max_position_embeddings", "n_pos
 
 @dataclass
 class Seen:
-    """What one tensor's rotation showed: the matrix at each place, and whether the length changed any."""
+    """What one tensor's rotation showed: the matrix at each place, and whether the length changed
+    any.
+    """
 
     matrices: Matrices
     call: Call
@@ -47,7 +49,9 @@ class Survey:
 
 
 def survey(model: Any, seq_len: int | None) -> Measurement:
-    """Return the RoPE of every layer: the whole model is run, then each part that did not run, then each layer alone."""
+    """Return the RoPE of every layer: the whole model is run, then each part that did not run, then
+    each layer alone.
+    """
     tap = Tap(model)
     with torch.no_grad(), tap.on() as tapped:
         done = Survey(tapped, seq_len, set(users(model)))
@@ -84,7 +88,9 @@ Run: TypeAlias = Callable[[Any], None]  # of positions
 
 
 def _runs(model: Any, tap: Tap) -> Iterator[tuple[str, Run]]:
-    """Yield ways to run a model: whole, each model inside, each layer alone; with the path of what is run."""
+    """Yield ways to run a model: whole, each model inside, each layer alone; with the path of what
+    is run.
+    """
     inner = [
         (path, module)
         for path, module in model.named_modules()
@@ -199,7 +205,9 @@ def _controlled(tap: Tap, run: Run) -> bool:
 
 
 def _places(limit: int, axis: int, tokens: int) -> list[list[tuple[float, ...]]]:
-    """Return lists of places, as many as there are tokens: near 0, powers of two, and the limit in each list."""
+    """Return lists of places, as many as there are tokens: near 0, powers of two, and the limit in
+    each list.
+    """
     ones = sorted({p for p in (*NEAR, *(1 << power for power in range(31)), limit) if p <= limit})
     size = max(2, tokens or feed.TOKENS) - 1
     lists = [[*ones[i : i + size], limit] for i in range(0, len(ones), size)]
@@ -221,7 +229,9 @@ def _add(found: dict[Where, Seen], tap: Tap, places: Any) -> None:
 
 
 def _trained_length(module: Any) -> int:
-    """Return the length that a configuration names, the one that it was first trained at if there are two."""
+    """Return the length that a configuration names, the one that it was first trained at if there
+    are two.
+    """
     config = getattr(module, "config", None)
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     for name in LENGTHS:
@@ -277,7 +287,9 @@ def layer_of(path: str) -> tuple[int, ...]:
 
 
 def part_of(model: Any, path: str) -> str:
-    """Return the name of the sub-configuration that a module is made from, by keys without _config; "" for the model's own."""
+    """Return the name of the sub-configuration that a module is made from, by keys without _config;
+    "" for the model's own.
+    """
     steps = path.split(".")
     config = model.config
     for depth in range(len(steps), -1, -1):

@@ -1,9 +1,11 @@
 """Where a model turns its queries and keys: its own functions, tapped while it runs.
 
     a module that makes tables      is given known positions instead of its own
-    a function that rotates         is called once more with unit vectors for x, and with the tables the model gave it
+    a function that rotates         is called once more with unit vectors for x, and with the tables
+                                    the model gave it
 
-so what is seen is the matrix of the rotation at each of the known positions, of each call and of each layer.
+so what is seen is the matrix of the rotation at each of the known positions, of each call and of
+each layer.
 """
 
 import functools
@@ -39,7 +41,9 @@ HEAD_SIZE = re.compile("^(?!.*(?:rope|rot|nope|^v_|_v_)).*head_(?:dim|size)")  #
 
 @dataclass(frozen=True)
 class Call:
-    """One tensor rotated by one call: who called, what was rotated, and the matrix at each of the call's tokens."""
+    """One tensor rotated by one call: who called, what was rotated, and the matrix at each of the
+    call's tokens.
+    """
 
     path: str  # of the module that called
     function: str
@@ -51,7 +55,9 @@ class Call:
 
 @dataclass
 class Tap:
-    """The taps on a model while it runs, with the places that its tokens are given, and what was seen."""
+    """The taps on a model while it runs, with the places that its tokens are given, and what was
+    seen.
+    """
 
     model: Any
     places: Places = ()
@@ -184,7 +190,9 @@ class Tap:
                 self.calls.append(Call(path, function.__name__, name, matrices, size, offset))
 
     def _whole(self, path: str, x: Any) -> tuple[int, int]:
-        """Return the lanes of the head that x is a slice of, and its first lane there: x is a view of whole heads."""
+        """Return the lanes of the head that x is a slice of, and its first lane there: x is a view
+        of whole heads.
+        """
         size = x.shape[-1]
         module = self.model.get_submodule(path) if path else self.model
         known = {value for name, value in vars(module).items() if HEAD_SIZE.search(name) and isinstance(value, int)}
@@ -198,7 +206,9 @@ class Tap:
 
 
 def _axis_of_coordinates(shape: Sequence[int]) -> int | None:
-    """Return the axis along which a position has several coordinates: the last or the first, of 2 to 4."""
+    """Return the axis along which a position has several coordinates: the last or the first, of 2
+    to 4.
+    """
     if len(shape) >= 2 and shape[-1] in (2, 3, 4) and max(shape[:-1]) > 4:
         return len(shape) - 1
     if len(shape) == 3 and shape[0] in (2, 3, 4):
@@ -207,7 +217,9 @@ def _axis_of_coordinates(shape: Sequence[int]) -> int | None:
 
 
 def functions(model: Any) -> Iterator[tuple[Any, str, Any]]:
-    """Yield the functions and methods that may rotate: of the modules of code that the model's classes are from."""
+    """Yield the functions and methods that may rotate: of the modules of code that the model's
+    classes are from.
+    """
     kinds = {kind for module in model.modules() for kind in type(module).__mro__}
     kinds = {kind for kind in kinds if kind.__module__.partition(".")[0] not in ("torch", "builtins")}
     for code in {id(sys.modules[kind.__module__]): sys.modules[kind.__module__] for kind in kinds}.values():
@@ -244,7 +256,9 @@ def _identity(value: Any) -> Any:
 
 
 def _matrices(function: Any, given: dict[str, Any], rotated: Sequence[str]) -> list[FloatArray | str | None]:
-    """Return the matrices at each token for each tensor that is rotated; None for one that is not, a string says why not."""
+    """Return the matrices at each token for each tensor that is rotated; None for one that is not,
+    a string says why not.
+    """
 
     def turned(lane: int | slice) -> list[Any]:
         units = {name: torch.zeros(given[name].shape, dtype=torch.float32) for name in rotated}
@@ -267,6 +281,8 @@ def _matrices(function: Any, given: dict[str, Any], rotated: Sequence[str]) -> l
 
 
 def _axis_of_tokens(y: Any) -> int:
-    """Return the axis along which an answer changes most: its heads are alike; the longest where none does."""
+    """Return the axis along which an answer changes most: its heads are alike; the longest where
+    none does.
+    """
     changes = [float(y.diff(dim=a).abs().max()) if y.shape[a] > 1 else 0.0 for a in range(y.ndim - 1)]
     return int(np.argmax(changes if max(changes) else y.shape[:-1]))

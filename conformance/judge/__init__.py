@@ -1,4 +1,6 @@
-"""Judging one case: the kinds of cases, the ways in which a target can be asked, and the verdict that follows."""
+"""Judging one case: the kinds of cases, the ways in which a target can be asked, and the verdict
+that follows.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,14 +17,17 @@ RULES_ALONE = Way("float64")  # ropecore's own rules are float64
 
 @dataclass(frozen=True)
 class Kind:
-    """How a kind of case is judged: `check` raises where the target is wrong, in each of the `ways`."""
+    """How a kind of case is judged: `check` raises where the target is wrong, in each of the
+    `ways`.
+    """
 
     check: Callable[[Case, Target, Way], None]
     ways: Callable[[Case, Target], list[Way]]
 
 
 def judge(case: Case, target: Target, every: bool = False) -> Outcome:
-    """Return the verdict on a case: the first way that does not pass, or pass with all the ways that were judged.
+    """Return the verdict on a case: the first way that does not pass, or pass with all the ways
+    that were judged.
 
     every: after a failure the other ways are judged too, to tell which of them fail.
     """
@@ -117,7 +122,9 @@ def shift_ways(case: Case, target: Target) -> list[Way]:
 
 
 def table_ways(case: Case, target: Target) -> list[Way]:
-    """Return the dtypes of tables that the error model bounds: float32, and float64 where x may be."""
+    """Return the dtypes of tables that the error model bounds: float32,
+    and float64 where x may be.
+    """
     dtypes = [dtype for dtype in ("float32", "float64") if dtype == "float32" or dtype in target.capabilities.dtypes]
     return [Way(dtype, "cos_sin") for dtype in dtypes if target.has("cos_sin")]
 

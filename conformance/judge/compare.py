@@ -16,9 +16,11 @@ OVERFLOW = {"float16": 65520.0, "bfloat16": 2.0**128 - 2.0**119, "float32": 2.0*
 
 
 def within(got: Array, wanted: Array, bound: npt.ArrayLike, what: str = "") -> None:
-    """Refuse a result with an element further from the wanted one than its bound, or NaN and infinity in other places.
+    """Refuse a result with an element further from the wanted one than its bound, or NaN and
+    infinity in other places.
 
-    A wanted value that its bound takes beyond the range of the result's dtype may be rounded to infinity, as IEEE 754 says.
+    A wanted value that its bound takes beyond the range of the result's dtype may be rounded to
+    infinity, as IEEE 754 says.
     """
     label = f"{what}: " if what else ""
     if got.shape != wanted.shape:
@@ -34,7 +36,9 @@ def within(got: Array, wanted: Array, bound: npt.ArrayLike, what: str = "") -> N
 
 
 def error_units(got: Floats, wanted: Floats, bound: Floats) -> Floats:
-    """Return each element's error in units of its bound: infinite where NaN, infinity or exact equality is missed."""
+    """Return each element's error in units of its bound: infinite where NaN, infinity or exact
+    equality is missed.
+    """
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         error = np.abs(got - wanted)
         units = np.where(error == 0, 0.0, error / bound)
@@ -85,7 +89,9 @@ def exactly(got: Array, source: Mapping[str, Any], what: str) -> None:
 
 
 def printed_interval(text: str, how: str) -> tuple[float, float]:
-    """Return the smallest and the largest number that is printed as this text, rounded or truncated to its digits."""
+    """Return the smallest and the largest number that is printed as this text, rounded or truncated
+    to its digits.
+    """
     number = Decimal(text)
     exponent = number.as_tuple().exponent
     step = Decimal(1).scaleb(exponent if isinstance(exponent, int) else 0)
@@ -97,7 +103,8 @@ def printed_interval(text: str, how: str) -> tuple[float, float]:
 
 
 def printed(got: Floats, bound: Callable[[float], Floats], result: Mapping[str, Any]) -> None:
-    """Refuse elements that cannot have been printed as a document prints them, with their bound allowed on both sides.
+    """Refuse elements that cannot have been printed as a document prints them, with their bound
+    allowed on both sides.
 
     bound: of each element, for the largest size that an exact value printed so can have.
     """

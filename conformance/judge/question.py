@@ -37,7 +37,9 @@ class Call:
 
     @classmethod
     def of(cls, case: Case, *part: str | int, **names: str) -> "Call":
-        """Return the call of a case, or of a part of it; it is read once for all ways in which the case is judged."""
+        """Return the call of a case, or of a part of it; it is read once for all ways in which the
+        case is judged.
+        """
         key = (part, tuple(names.items()))
         if key not in case.memo:
             data: Any = case.data
@@ -69,7 +71,9 @@ class Call:
 
     @cached_property
     def places(self) -> Array:
-        """Return the positions that are meant, also where the call leaves them to the offset (R-7.4)."""
+        """Return the positions that are meant, also where the call leaves them to the offset
+        (R-7.4).
+        """
         if self.positions is not None:
             return self.positions
         length = self.x.shape[self.tensor_format.index(self.token_letter)]
@@ -115,11 +119,15 @@ class Call:
         return self.memo[key]
 
     def wrapped(self) -> "Call":
-        """Return the call with its positions modulo 2^32: what is promised where they are not read (R-7.1)."""
+        """Return the call with its positions modulo 2^32: what is promised where they are not read
+        (R-7.1).
+        """
         return replace(self, positions=(self.places + 2**31) % 2**32 - 2**31)
 
     def moved_by_rounding(self, dtype: str) -> Floats | float:
-        """Return how far the exact result moves when x is rounded to a dtype that does not hold it: 0 for most vectors."""
+        """Return how far the exact result moves when x is rounded to a dtype that does not hold it:
+        0 for most vectors.
+        """
         finite = np.where(np.isfinite(self.x), self.x, 0.0)
         lost = finite.astype(numpy_dtype(dtype)).astype(np.float64) - finite
         return self.rotation(lost) if lost.any() else 0.0
@@ -138,7 +146,9 @@ class Call:
 
 
 def on_axes(plan: ropecore.RotaryPlan, positions: Array) -> Array:
-    """Return positions as floats for a plan with a real axis: JSON may write a whole coordinate without a point."""
+    """Return positions as floats for a plan with a real axis: JSON may write a whole coordinate
+    without a point.
+    """
     return positions.astype(np.float64) if any(plan.real_axes) else positions
 
 
@@ -151,7 +161,9 @@ def paths(target: Target, mode: str) -> list[str]:
 
 
 def way_of(target: Target, call: Call, way: Way) -> Way:
-    """Return the way of a call among several: its mode may ask for another function than the way that the case is judged by."""
+    """Return the way of a call among several: its mode may ask for another function than the way
+    that the case is judged by.
+    """
     able = paths(target, call.mode)
     if not able:
         raise NotApplicable(f"the target has no function for the {call.mode}")
@@ -159,7 +171,8 @@ def way_of(target: Target, call: Call, way: Way) -> Way:
 
 
 def positions_of(target: Target, plan: ropecore.RotaryPlan, positions: Array) -> Any:
-    """Return positions as the target's own array, or as a list of one an axis where integer axes stand beside real ones.
+    """Return positions as the target's own array, or as a list of one an axis where integer axes
+    stand beside real ones.
 
     Integers are int64, coordinates the narrowest floats that hold them.
     """
@@ -197,7 +210,9 @@ def tables(target: Target, plan: ropecore.RotaryPlan, positions: Array, role: st
 
 
 def once(target: Target, call: Call, x: Any, way: Way) -> Any:
-    """Return the target's own result for its own input array: one call of the function `way.path`."""
+    """Return the target's own result for its own input array: one call
+    of the function `way.path`.
+    """
     check_held(call, target, way.dtype)
     if way.path == "rotate":
         cos, sin = tables(target, call.plan, call.places, call.role, table_dtype(target, way.dtype))
@@ -220,7 +235,8 @@ def check_held(call: Call, target: Target, dtype: str) -> None:
 
 
 def keywords(target: Target, name: str, asked: Mapping[str, Any], **usual: Any) -> dict[str, dict[str, Any]]:
-    """Return the keywords of a call: needed are the asked, and those of the usual that are not at their default.
+    """Return the keywords of a call: needed are the asked, and those of the usual that are not at
+    their default.
 
     A keyword at its default is only offered: a function need not know it.
     """
@@ -233,7 +249,9 @@ def keywords(target: Target, name: str, asked: Mapping[str, Any], **usual: Any) 
 
 
 def of_apply(target: Target, call: Call, way: Way) -> dict[str, dict[str, Any]]:
-    """Return the keywords of apply and apply_; a target that knows no offset is told the positions that it would have (R-7.4)."""
+    """Return the keywords of apply and apply_; a target that knows no offset is told the positions
+    that it would have (R-7.4).
+    """
     asked: dict[str, Any] = {} if call.mode == "forward" else {call.mode: True}
     if call.positions is not None:
         asked["positions"] = positions_of(target, call.plan, call.positions)
@@ -250,8 +268,8 @@ def of_apply(target: Target, call: Call, way: Way) -> dict[str, dict[str, Any]]:
 def rotated(target: Target, call: Call, way: Way) -> Array:
     """Return the target's result, after the checks that hold for every rotation (R-2.2, R-2.8).
 
-    dtype and shape are those of x; lanes in no row keep their bits; x is not changed unless that was asked; a second call
-    gives the same bits, and does so with a read-only input too.
+    dtype and shape are those of x; lanes in no row keep their bits; x is not changed unless that
+    was asked; a second call gives the same bits, and does so with a read-only input too.
     """
     way = way_of(target, call, way)
     x = target.asarray(call.x, way.dtype)
@@ -268,7 +286,9 @@ def rotated(target: Target, call: Call, way: Way) -> Array:
 
 
 def same_kind(got: Array, before: Array, after: Array | None) -> None:
-    """Refuse a result of another shape or dtype than its input had, and an input that was changed (R-2.8)."""
+    """Refuse a result of another shape or dtype than its input had, and an input that was changed
+    (R-2.8).
+    """
     if got.shape != before.shape:
         raise Mismatch(f"shape {got.shape} for an input of shape {before.shape} (R-2.8)")
     if got.dtype != before.dtype:

@@ -31,9 +31,11 @@ class Step:
 
 
 def reach(target: Target) -> list[Step]:
-    """Return the error at each of POSITIONS, up to the first that the target does not answer: head_dim 128, base 10,000.
+    """Return the error at each of POSITIONS, up to the first that the target does not answer:
+    head_dim 128, base 10,000.
 
-    x is 1 on the first lane of each pair and 0 on the second, so the rotated pair is the cosine and the sine.
+    x is 1 on the first lane of each pair and 0 on the second, so the rotated pair is the cosine and
+    the sine.
     """
     steps: list[Step] = []
     features = target.capabilities.features
@@ -63,19 +65,24 @@ def exact_up_to(steps: list[Step]) -> int | None:
 
 
 def missed(steps: Sequence[Step]) -> Step | None:
-    """Return the first position at which a target is less exact than it declares, None if there is none."""
+    """Return the first position at which a target is less exact than it declares, None if there is
+    none.
+    """
     return next((step for step in steps if step.units > 1), None)
 
 
 def told(steps: list[Step]) -> str:
-    """Return in a line how far a target is exact, and what it loses at the last position that was asked."""
+    """Return in a line how far a target is exact, and what it loses at the last position that was
+    asked.
+    """
     last, exact = steps[-1], exact_up_to(steps)
     where = "at no position that was asked" if exact is None else f"up to position {exact:,}"
     return f"exact (1.2e-7) {where}; error {last.error:.2g} at {last.position:,}"
 
 
 def error_at(target: Target, position: int) -> tuple[float, float]:
-    """Return the largest error of the target's cosines and sines at a position, and the largest in units of its bound.
+    """Return the largest error of the target's cosines and sines at a position, and the largest in
+    units of its bound.
 
     The bound is that of a table (R-10.6, 2): a product with 1 and a sum with 0 are exact.
     """

@@ -30,7 +30,9 @@ def reject(case: Case, target: Target, way: Way) -> None:
 
 
 def refused_call(case: Case, target: Target, way: Way) -> Callable[[], object]:
-    """Return the call of a reject case; what it needs is made here, so that only the call itself can refuse."""
+    """Return the call of a reject case; what it needs is made here, so that only the call itself
+    can refuse.
+    """
     data = case.data
     match data["call"]:
         case "config":

@@ -1,4 +1,6 @@
-"""Cases that rotate: what a target returns, compared with the exact result (rope.md chapters 2, 7, 9 and 11)."""
+"""Cases that rotate: what a target returns, compared with the exact result (rope.md chapters 2, 7,
+9 and 11).
+"""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -45,13 +47,17 @@ def compare_rotation(got: Array, call: Call, source: Mapping[str, Any], target: 
 
 
 def compare_printed(got: Array, call: Call, result: Mapping[str, Any], target: Target, way: Way) -> None:
-    """Compare elements with what a document prints of them; the bound is that of the largest value printed so."""
+    """Compare elements with what a document prints of them; the bound is that of the largest value
+    printed so.
+    """
     values = got.astype(np.float64) - call.moved_by_rounding(way.dtype)
     compare.printed(values, lambda largest: call.bound(np.full(call.x.shape, largest), target, way.dtype), result)
 
 
 def expect_either(call: Call, results: list[Mapping[str, Any]], target: Target, way: Way) -> Array:
-    """Return the target's rotation if it is one of a closed list: refused, which is an exception, or wrapped (R-7.1)."""
+    """Return the target's rotation if it is one of a closed list: refused, which is an exception,
+    or wrapped (R-7.1).
+    """
     allowed = [result for result in results if "y" in result]
     try:
         got = question.rotated(target, call, way)
@@ -90,7 +96,9 @@ def pair(case: Case, target: Target, way: Way) -> None:
 
 
 def beside(case: Case, target: Target, way: Way) -> None:
-    """Heads at the front of a larger array: those behind them were not passed, and keep their bits (R-2.8)."""
+    """Heads at the front of a larger array: those behind them were not passed, and keep their bits
+    (R-2.8).
+    """
     call, others = Call.of(case), decode_floats(case.data["others"])
     axis = call.tensor_format.index("h")
     whole = target.asarray(np.concatenate([call.x, others], axis=axis), way.dtype)
@@ -105,7 +113,9 @@ def beside(case: Case, target: Target, way: Way) -> None:
 
 
 def meta(case: Case, target: Target, way: Way) -> None:
-    """A module that was built without memory, and got it later: what it holds is made, and not what the memory held."""
+    """A module that was built without memory, and got it later: what it holds is made, and not what
+    the memory held.
+    """
     call = Call.of(case)
     module = target.call("from_meta", call.plan, needed={})
     got = module(target.asarray(call.x, way.dtype), positions=question.positions_of(target, call.plan, call.places))
@@ -113,7 +123,9 @@ def meta(case: Case, target: Target, way: Way) -> None:
 
 
 def ambient(case: Case, target: Target, way: Way) -> None:
-    """A mode of the framework that must change nothing: the same bits inside it as outside (R-2.8)."""
+    """A mode of the framework that must change nothing: the same bits
+    inside it as outside (R-2.8).
+    """
     call, mode = Call.of(case), mode_of(target, case.data["ambient"])
     outside = expect(call, case.data["result"], target, way)
     with mode:
@@ -122,7 +134,9 @@ def ambient(case: Case, target: Target, way: Way) -> None:
 
 
 def mode_of(target: Target, name: str) -> AbstractContextManager[Any]:
-    """Return the target's context manager of that name; None, or a refusal, says that its framework has no such mode."""
+    """Return the target's context manager of that name; None, or a refusal, says that its framework
+    has no such mode.
+    """
     if not target.has("ambient"):
         raise NotApplicable("the target has no ambient modes")
     try:

@@ -42,7 +42,9 @@ def single_precision(config: Mapping[str, Any], seq_len: int | None) -> Floats:
 
 
 def frequencies_of(target: Target, config: Mapping[str, Any], seq_len: int | None) -> tuple[Floats, Any, Any]:
-    """Return frequencies, attention factor and log magnitude, by the target's own function or by its rules."""
+    """Return frequencies, attention factor and log magnitude, by the target's own function or by
+    its rules.
+    """
     if not target.has("frequencies"):
         rows = target.rule("RopeConfig").from_dict(config).rows(seq_len)
         return rows.frequencies, rows.attention_factor, rows.log_magnitude
@@ -63,7 +65,9 @@ def plan(case: Case, target: Target, way: Way) -> None:
 def compare_plan(
     got: Any, wanted: Mapping[str, Any], config: Mapping[str, Any] | None, seq_len: int | None = None
 ) -> None:
-    """Compare a plan with a plan object: bit for bit, or within R-4.4 where it was made from a configuration."""
+    """Compare a plan with a plan object: bit for bit, or within R-4.4 where it was made from a
+    configuration.
+    """
     limit: Floats | float = (
         0.0 if config is None else bounds.frequency_bound(config, np.array(wanted["lanes"]), seq_len)[:, None]
     )

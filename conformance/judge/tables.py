@@ -50,7 +50,8 @@ def cache(case: Case, target: Target, way: Way) -> None:
         cos, sin = ropecore.cos_sin(plan, positions)
         t = bounds.table_bound(bounds.turns(plan, positions), "float64", bounds.Words(angle="exact"))
     got = as_reals(pack(plan, cos, sin, layout))
-    # Each layout is an affine map of the tables: its linear part carries their error, and leaves out the ones and zeros.
+    # Each layout is an affine map of the tables: its linear part carries their error, and leaves
+    # out the ones and zeros.
     once, twice = (as_reals(ropecore.pack_cache(plan, scale * t, scale * t, layout)) for scale in (1.0, 2.0))
     compare.identical(len(got), len(case.data["result"]["arrays"]), "the number of arrays")
     for number, (array, source) in enumerate(zip(got, case.data["result"]["arrays"], strict=True)):
@@ -73,8 +74,8 @@ def angles(case: Case, target: Target, way: Way) -> None:
     wanted = decode_floats(case.data["result"]["angles"])
     if np.abs(got).max(initial=0.0) > np.asarray(np.pi, got.dtype):
         raise Mismatch(f"angles are not in [-pi, pi]: {float(np.abs(got).max())!r} (R-8.2)")
-    # Below pi: the remainder as a float, pi as a float, their product, and the golden value are each rounded.  On a real
-    # axis F / 2 pi and its product with the coordinate are, too.
+    # Below pi: the remainder as a float, pi as a float, their product, and the golden value are
+    # each rounded.  On a real axis F / 2 pi and its product with the coordinate are, too.
     u = 2.0**-24 if got.dtype == np.float32 else 2.0**-53
     at = bounds.turns(plan, positions)
     limit = 4 * u * np.pi + 2 * u * at.real_reach + (u * at.lost_reach if got.dtype == np.float32 else 0.0)

@@ -1,4 +1,6 @@
-"""Cases about whole models: projection weights that change their pairing, and configuration files."""
+"""Cases about whole models: projection weights that change their
+pairing, and configuration files.
+"""
 
 import ropecore
 
@@ -10,7 +12,9 @@ from . import compare, rules
 
 
 def weights(case: Case, target: Target, way: Way) -> None:
-    """A tensor of the query or key projection, on the lanes of another plan: the same numbers, permuted (chapter 3)."""
+    """A tensor of the query or key projection, on the lanes of another plan: the same numbers,
+    permuted (chapter 3).
+    """
     data, convert = case.data, target.rule("convert_pairing")
     plans = [ropecore.RotaryPlan.from_dict(data[name]) for name in ("plan_from", "plan_to")]
     got = convert(decode(data["weight"]), *plans, n_heads=data["n_heads"], kind=data["tensor"])

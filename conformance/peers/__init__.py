@@ -1,7 +1,9 @@
 """Well-known libraries as targets, and what the suite says of them: REPORT.md, report.html.
 
-    ropecore conformance --peers                                         every library that is installed
-    ropecore conformance ropecore.conformance.peers.litgpt:target        one of them, like any target
+    ropecore conformance --peers                                         every library that is
+      installed
+    ropecore conformance ropecore.conformance.peers.litgpt:target        one of them, like any
+      target
 
 Each module calls a library's public functions with the settings that its documentation gives.
 peers.toml lists them: package, version, where its RoPE stands in the source, how it is called, and

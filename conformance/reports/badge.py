@@ -12,7 +12,9 @@ NARROW, WIDE = "fijlrtI.,:;'()[]|! ", "mwMW%@"  # characters much narrower or wi
 
 
 def verdict(report: Report) -> tuple[str, str]:
-    """Return a badge's message and colour: green only where the target conforms, never in a partial run."""
+    """Return a badge's message and colour: green only where the target conforms, never in a partial
+    run.
+    """
     counts, selection = report.counts, report.selection
     if report.broken:
         return "broken harness", RED

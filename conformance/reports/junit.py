@@ -17,7 +17,8 @@ WHOLE = "the whole suite"
 
 
 def junit(report: Report) -> str:
-    """Return a report as JUnit XML: a test case for each result, and last one for the verdict on the whole suite.
+    """Return a report as JUnit XML: a test case for each result, and last one for the verdict on
+    the whole suite.
 
     That last one passes where the target conforms, and there alone: it is skipped in a partial run.
     """

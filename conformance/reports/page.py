@@ -1,4 +1,6 @@
-"""Reports as one HTML page that needs nothing else: no network, no framework; the data stand in it as JSON."""
+"""Reports as one HTML page that needs nothing else: no network, no framework; the data stand in it
+as JSON.
+"""
 
 import importlib
 import json
@@ -17,8 +19,9 @@ from .report import Report, replay, words_told
 def entry(report: Mapping[str, Any], **about: Any) -> dict[str, Any]:
     """Return what the page says of one report, given as its JSON object.
 
-    about: further keys; `explain`, a function of a case's id that returns (kind, reason), in place of the diagnosis; `asked`, the words of the command line
-    that name the target, if its name does not.
+    about: further keys; `explain`, a function of a case's id that returns (kind, reason), in place
+    of the diagnosis; `asked`, the words of the command line that name the target, if its name does
+    not.
     """
     cases = {case.id: case for case in all_cases()}
     explain = about.pop("explain", None)

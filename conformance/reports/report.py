@@ -111,7 +111,9 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Return whether something passed, nothing failed, and the measured reach is the declared one."""
+        """Return whether something passed, nothing failed, and the measured reach is the declared
+        one.
+        """
         counts = self.counts
         wrong = counts["fail"] or counts["errored"] or self.inexact
         return not self.broken and counts["pass"] > 0 and not wrong
@@ -130,12 +132,16 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Return whether the target conforms: all that it declares was run, something passed, and nothing failed."""
+        """Return whether the target conforms: all that it declares was run, something passed, and
+        nothing failed.
+        """
         return self.clean and self.selection.whole
 
     @cached_property
     def diagnosis(self) -> Diagnosis:
-        """Return the known bug that gives the wrong numbers, and what the failures have in common."""
+        """Return the known bug that gives the wrong numbers, and what
+        the failures have in common.
+        """
         return diagnose(((each.case, each.variant, each.outcome) for each in self.results), self.capabilities)
 
     def first_lines(self) -> list[str]:
@@ -165,7 +171,9 @@ class Report:
         return json.dumps(whole, indent=1, allow_nan=False)
 
     def text(self) -> str:
-        """Return the report as text: the diagnosis, the failures, and the counts as the last line."""
+        """Return the report as text: the diagnosis, the failures, and
+        the counts as the last line.
+        """
         if self.broken:
             return f"{self.target}: broken harness, no case was judged\n  {self.broken}\n0 passed, 0 failed"
         wrong = [result for result in self.results if result.verdict in ("fail", "errored")]
@@ -190,14 +198,18 @@ class Report:
         return sum(result.verdict == "pass" and not result.variant for result in self.results)
 
     def scope(self) -> str:
-        """Return what a target that conforms conforms to: as far as it declares, and how far that is."""
+        """Return what a target that conforms conforms to: as far as it declares, and how far that
+        is.
+        """
         features, dtypes = self.capabilities["features"], self.capabilities["dtypes"]
         short = features if features and len(features) <= SHORT else [f"{len(features)} features"] if features else []
         what = f"conforms to ropecore {self.suite['version']} as far as it declares"
         return f"{what}: {self.applied} of {self.selection.of} cases apply ({', '.join([*short, *dtypes])})"
 
     def summary(self) -> str:
-        """Return the counts in one line: passed and failed always, the others where there are any."""
+        """Return the counts in one line: passed and failed always, the
+        others where there are any.
+        """
         counts = self.counts
         shown = [verdict for verdict in VERDICTS if counts[verdict] or verdict in ("pass", "fail")]
         return ", ".join(f"{counts[verdict]} {WORDS[verdict]}" for verdict in shown)
@@ -251,12 +263,16 @@ def _word_told(word: Any) -> str:
 
 
 def replay(asked: str, case: str) -> str:
-    """Return the shortest call that runs one case again; asked: a target's name, --command and a program, or "" for an object."""
+    """Return the shortest call that runs one case again; asked: a target's name, --command and a
+    program, or "" for an object.
+    """
     return f"ropecore conformance {asked} --case {shlex.quote(case)}" if asked else f"run(target, ids={case!r})"
 
 
 def failure(result: Result, asked: str) -> list[str]:
-    """Return the lines about one failure: what, by which rules, how far off, what the case catches, and how to run it again."""
+    """Return the lines about one failure: what, by which rules, how far off, what the case catches,
+    and how to run it again.
+    """
     case, outcome = result.case, result.outcome
     where = " ".join(filter(None, (result.variant and f"[{result.variant}]", str(outcome.way) if outcome.way else "")))
     lines = [

@@ -1,7 +1,9 @@
-"""The public functions of every adapter, written once: an adapter is a subclass that adds what is particular to its library.
+"""The public functions of every adapter, written once: an adapter is a subclass that adds what is
+particular to its library.
 
-`Adapter` is for libraries whose arrays do not change, `MutableAdapter` for the others; both are made from `check`, `tables`,
-`turn` and `turn_by`.  A module offers the bound methods as its functions.  Nothing here depends on a library.
+`Adapter` is for libraries whose arrays do not change, `MutableAdapter` for the others; both are
+made from `check`, `tables`, `turn` and `turn_by`.  A module offers the bound methods as its
+functions.  Nothing here depends on a library.
 """
 
 from abc import ABC, abstractmethod
@@ -19,7 +21,9 @@ A = TypeVar("A")
 
 
 class Part(NamedTuple):
-    """One tensor of a call, and where its tokens are: at `positions`, or at start + step * token if these are None."""
+    """One tensor of a call, and where its tokens are: at `positions`, or at start + step * token if
+    these are None.
+    """
 
     name: str
     x: Any
@@ -54,9 +58,11 @@ class Adapter(ABC, Generic[A]):
 
     @staticmethod
     def at_once(*arguments: Any) -> Any:
-        """Return what `apply` returns, for right calls that a library has a quicker way for, or None for all others.
+        """Return what `apply` returns, for right calls that a library has a quicker way for, or
+        None for all others.
 
-        arguments: those of `apply` in their order, unchecked, and whether it is to be done in place.
+        arguments: those of `apply` in their order, unchecked, and whether it is to be done in
+        place.
         """
         return None
 
@@ -67,12 +73,14 @@ class Adapter(ABC, Generic[A]):
     def cos_sin(
         self, plan: RotaryPlan, positions: Any, role: str = "q", precision: str = "exact", dtype: Any = "float32"
     ) -> tuple[A, A]:
-        """Return cos and sin of the angles, times A and the magnitude, of shape positions + (n_pairs,).
+        """Return cos and sin of the angles, times A and the magnitude, of shape positions +
+        (n_pairs,).
 
-        positions: integers (..), or (n_axes, ..), or a list of one array an axis; the tables are on their device.
-        precision: "exact", within 1.2e-7 of the truth, or "float32" for cos(float32(p) * float32(F)).  dtype: "float32",
-        "float64", "float16" or "bfloat16".  No gradient passes.  RopeError: positions of a wrong kind or shape, or out of
-        range where they are read.  Rules R-2.1, R-2.4, R-7.1, R-10.2, R-10.3, R-11.2.
+        positions: integers (..), or (n_axes, ..), or a list of one array an axis; the tables are on
+        their device. precision: "exact", within 1.2e-7 of the truth, or "float32" for
+        cos(float32(p) * float32(F)).  dtype: "float32", "float64", "float16" or "bfloat16".  No
+        gradient passes.  RopeError: positions of a wrong kind or shape, or out of range where they
+        are read.  Rules R-2.1, R-2.4, R-7.1, R-10.2, R-10.3, R-11.2.
         """
         call = Call(plan, precision=precision)
         signed_log_magnitude(role)  # refuses what is no role
@@ -89,12 +97,14 @@ class Adapter(ABC, Generic[A]):
         transpose: bool = False,
         compute: str = "float32",
     ) -> A:
-        """Return x rotated by tables of shape (s, n_pairs), (b, s, n_pairs) or (t, n_pairs); the dtype of x is kept.
+        """Return x rotated by tables of shape (s, n_pairs), (b, s, n_pairs) or (t, n_pairs); the
+        dtype of x is kept.
 
-        out[first'] = x[first] cos - x[second] sin, out[second'] = x[first] sin + x[second] cos; transpose: -sin; inverse: -sin,
-        and both divided by M^2 (A times the magnitude, squared).  compute: "float32" rounds once, on store; "input" rounds tables
-        and every operation to the dtype of x.  Where the library differentiates, x gets its gradient, and so do tables of your own.
-        Rules R-2.1, R-9.2, R-9.3, R-10.4, R-11.1, R-11.2.
+        out[first'] = x[first] cos - x[second] sin, out[second'] = x[first] sin + x[second] cos;
+        transpose: -sin; inverse: -sin, and both divided by M^2 (A times the magnitude, squared).
+        compute: "float32" rounds once, on store; "input" rounds tables and every operation to the
+        dtype of x.  Where the library differentiates, x gets its gradient, and so do tables of your
+        own. Rules R-2.1, R-9.2, R-9.3, R-10.4, R-11.1, R-11.2.
         """
         call = Call(plan, tensor_format, compute=compute)
         return self.turn_by(call, self.check(call, "x", x), cos, sin, inverse, transpose)
@@ -115,11 +125,12 @@ class Adapter(ABC, Generic[A]):
     ) -> Any:
         """Return q, or (q, k) where k is given (even as None), rotated at their positions.
 
-        q, k: arrays with the dimensions of tensor_format, of any number of heads.  positions: integers (s,), (b, s) or (t,), with
-        (n_axes, ..) before for several axes, or an int for a single token; None is arange(s) + offset, offset an integer or one
-        a batch row.  k_positions: those of k, if they differ.  role: that of a tensor given alone (it matters to xPos).  Values
-        are checked where the host has them; those of devices and of compiled code wrap modulo 2^32.
-        Rules R-2.1, R-7.1, R-7.3, R-7.4, R-10.4.
+        q, k: arrays with the dimensions of tensor_format, of any number of heads.  positions:
+        integers (s,), (b, s) or (t,), with (n_axes, ..) before for several axes, or an int for a
+        single token; None is arange(s) + offset, offset an integer or one a batch row.
+        k_positions: those of k, if they differ.  role: that of a tensor given alone (it matters to
+        xPos).  Values are checked where the host has them; those of devices and of compiled code
+        wrap modulo 2^32. Rules R-2.1, R-7.1, R-7.3, R-7.4, R-10.4.
         """
         how = tensor_format, precision, compute
         done = self.at_once(plan, q, k, positions, k_positions, offset, *how, role, False)
@@ -152,7 +163,9 @@ class Adapter(ABC, Generic[A]):
     def _parts(
         self, call: Call, q: Any, k: Any, positions: Any, k_positions: Any, offset: Any, role: str
     ) -> list[Part]:
-        """Return what is to be rotated, checked: k has positions of its own or those of q.  Rules R-7.3, R-7.4, R-12.5."""
+        """Return what is to be rotated, checked: k has positions of its own or those of q.  Rules
+        R-7.3, R-7.4, R-12.5.
+        """
         signed_log_magnitude(role)  # refuses what is no role, also where tables come from a store
         if k is OMITTED:
             if k_positions is not None:
@@ -175,13 +188,17 @@ class Adapter(ABC, Generic[A]):
 
 
 class MutableAdapter(Adapter[A]):
-    """The same, with `apply_` and the `out` of `rotate`, for a library whose arrays can be written."""
+    """The same, with `apply_` and the `out` of `rotate`, for a library
+    whose arrays can be written.
+    """
 
     __slots__ = ()
 
     @abstractmethod
     def check_writeable(self, name: str, x: A) -> None:
-        """Refuse an array that must not be written, or in which writing one element changes another.  Rule R-2.8."""
+        """Refuse an array that must not be written, or in which writing one element changes
+        another.  Rule R-2.8.
+        """
 
     @abstractmethod
     def share_memory(self, a: A, b: A) -> bool:
@@ -203,12 +220,15 @@ class MutableAdapter(Adapter[A]):
         compute: str = "float32",
         out: A | None = None,
     ) -> A:
-        """Return x rotated by tables of shape (s, n_pairs), (b, s, n_pairs) or (t, n_pairs); the dtype of x is kept.
+        """Return x rotated by tables of shape (s, n_pairs), (b, s, n_pairs) or (t, n_pairs); the
+        dtype of x is kept.
 
-        out[first'] = x[first] cos - x[second] sin, out[second'] = x[first] sin + x[second] cos; transpose: -sin; inverse: -sin,
-        and both divided by M^2 (A times the magnitude, squared).  compute: "float32" rounds once, on store; "input" rounds tables
-        and every operation to the dtype of x.  Where the library differentiates, x gets its gradient, and so do tables of your own.
-        out: where to write the result; x itself rotates in place.  Rules R-2.1, R-2.8, R-9.2, R-9.3, R-10.4, R-11.1, R-11.2.
+        out[first'] = x[first] cos - x[second] sin, out[second'] = x[first] sin + x[second] cos;
+        transpose: -sin; inverse: -sin, and both divided by M^2 (A times the magnitude, squared).
+        compute: "float32" rounds once, on store; "input" rounds tables and every operation to the
+        dtype of x.  Where the library differentiates, x gets its gradient, and so do tables of your
+        own. out: where to write the result; x itself rotates in place.  Rules R-2.1, R-2.8, R-9.2,
+        R-9.3, R-10.4, R-11.1, R-11.2.
         """
         call = Call(plan, tensor_format, compute=compute)
         x = self.check(call, "x", x)
@@ -230,8 +250,8 @@ class MutableAdapter(Adapter[A]):
     ) -> Any:
         """Rotate q, or q and k, in place and return them; the arguments are those of `apply`.
 
-        Refused: read-only arrays, leaves that require a gradient, arrays that overlap themselves or each other.  A refused call
-        has changed neither.  Rule R-2.8.
+        Refused: read-only arrays, leaves that require a gradient, arrays that overlap themselves or
+        each other.  A refused call has changed neither.  Rule R-2.8.
         """
         how = tensor_format, precision, compute
         done = self.at_once(plan, q, k, positions, k_positions, offset, *how, role, True)
@@ -246,7 +266,9 @@ class MutableAdapter(Adapter[A]):
         return _as_given(q, k, self.turn(call, parts, in_place=True))
 
     def _output(self, call: Call, x: A, out: Any) -> A:
-        """Return the array to write to, if it has the form of x and nothing in it is met twice.  Rule R-2.8."""
+        """Return the array to write to, if it has the form of x and nothing in it is met twice.
+        Rule R-2.8.
+        """
         y: Any = self.check(call, "out", out)
         like: Any = x
         if y.shape != like.shape or y.dtype != like.dtype:
@@ -261,7 +283,9 @@ class MutableAdapter(Adapter[A]):
 
 @dataclass(frozen=True)
 class Embedding:
-    """A plan with the way it is called: `emb = RotaryEmbedding(plan, "bshd"); q, k = emb(q, k, positions=ids)`."""
+    """A plan with the way it is called: `emb = RotaryEmbedding(plan, "bshd"); q, k = emb(q, k,
+    positions=ids)`.
+    """
 
     plan: RotaryPlan
     tensor_format: str = "bhsd"
@@ -289,7 +313,9 @@ class Embedding:
 
 
 def _as_given(q: Any, k: Any, turned: list[Any]) -> Any:
-    """Return what was rotated in the form of the call: one array, or a pair with None where None was given."""
+    """Return what was rotated in the form of the call: one array, or a pair with None where None
+    was given.
+    """
     if k is OMITTED:
         return turned[0]
     return (None if q is None else turned[0]), (None if k is None else turned[-1])

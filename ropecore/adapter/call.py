@@ -1,6 +1,8 @@
-"""What every adapter's call has in common: arguments checked, shapes lined up, positions counted (R-7.3, R-7.4, R-12.4, R-12.5).
+"""What every adapter's call has in common: arguments checked, shapes lined up, positions counted
+(R-7.3, R-7.4, R-12.4, R-12.5).
 
-An adapter adds its own arrays; here is what does not depend on them, so that all refuse the same calls in the same words.
+An adapter adds its own arrays; here is what does not depend on them, so that all refuse the same
+calls in the same words.
 """
 
 from collections.abc import Sequence
@@ -56,7 +58,9 @@ class Call:
         return self.letters.size(self.letters.token_letter, shape)
 
     def check_tensor(self, argument: str, shape: Sequence[Any], dtype: str) -> None:
-        """Refuse a tensor of a dtype that is no real float, or of other dimensions.  Rule R-12.4."""
+        """Refuse a tensor of a dtype that is no real float, or of other
+        dimensions.  Rule R-12.4.
+        """
         if dtype not in FLOATS:
             raise RopeError(
                 argument, dtype, f"its dtype must be one of {', '.join(FLOATS)}", "Convert it first.", "R-12.4"
@@ -64,13 +68,17 @@ class Call:
         self.letters.check_tensor(argument, shape, self.plan.head_dim)
 
     def check_positions(self, positions: Sequence[Any], tensor: Sequence[Any], offset: Any) -> None:
-        """Refuse positions of another shape than the tensor asks for, or beside an offset.  Rules R-7.3, R-7.4."""
+        """Refuse positions of another shape than the tensor asks for, or beside an offset.  Rules
+        R-7.3, R-7.4.
+        """
         if not (isinstance(offset, int) and offset == 0):
             raise RopeError("offset", offset, "cannot go with positions", "Add it to the positions.", "R-7.4")
         self.letters.check_positions(self.plan, positions, tensor)
 
     def check_tables(self, cos: Sequence[Any], sin: Sequence[Any], tensor: Sequence[Any], n_pairs: int) -> None:
-        """Refuse cos and sin of other shapes than those of `cos_sin` at the tensor's positions.  Rule R-12.5."""
+        """Refuse cos and sin of other shapes than those of `cos_sin` at the tensor's positions.
+        Rule R-12.5.
+        """
         for name, shape in (("cos", cos), ("sin", sin)):
             if not shape or shape[-1] != n_pairs or not self.fits(shape[:-1], tensor):
                 self.letters.refuse_table(name, n_pairs, shape, tensor)
@@ -79,9 +87,11 @@ class Call:
             raise RopeError("sin", tuple(sin), f"its shape is not that of cos, {tuple(cos)}", cure, "R-12.5")
 
     def fits(self, positions: Sequence[Any], tensor: Sequence[Any]) -> bool:
-        """Return whether positions on one axis have the shape that the tensor asks for.  Rule R-7.3.
+        """Return whether positions on one axis have the shape that the tensor asks for.  Rule
+        R-7.3.
 
-        Sizes are compared one by one: those that torch.compile traces may be symbols, which `in` does not find in a list.
+        Sizes are compared one by one: those that torch.compile traces may be symbols, which `in`
+        does not find in a list.
         """
         if not positions or positions[-1] != self.length(tensor):
             return False
@@ -96,7 +106,9 @@ class Call:
         return "float64" if dtype == "float64" else "float32"
 
     def counted(self, argument: str, start: Any, tensor: Sequence[Any], step: int) -> IntArray:
-        """Return start + 0, step, 2 step, .. on every axis: (s,), or (b, s) for one start a batch row.  Rules R-7.4, R-9.5."""
+        """Return start + 0, step, 2 step, .. on every axis: (s,), or (b, s) for one start a batch
+        row.  Rules R-7.4, R-9.5.
+        """
         if step:
             self.check_positions_given()
         length = self.length(tensor)
@@ -105,7 +117,9 @@ class Call:
         return positions if self.plan.n_axes == 1 else np.repeat(positions[None], self.plan.n_axes, axis=0)
 
     def is_place_of_one_token(self, position: Any, offset: Any, tensor: Sequence[Any]) -> bool:
-        """Return whether an integer in place of positions is an offset: the tensor holds one token, on one integer axis."""
+        """Return whether an integer in place of positions is an offset: the tensor holds one token,
+        on one integer axis.
+        """
         known = isinstance(offset, int) and offset == 0 and not isinstance(position, bool)
         return bool(known and self.length(tensor) == 1 and self.plan.n_axes == 1 and not any(self.plan.real_axes))
 
@@ -118,7 +132,9 @@ class Call:
             raise RopeError("positions", None, "must be given for a plan with a real axis", rule="R-7.4")
 
     def host_offset(self, argument: str, offset: Any, tensor: Sequence[Any], reach: int) -> int | tuple[int, ...]:
-        """Return an offset as an integer, or as one a batch row, with offset + reach in range.  Rules R-7.1, R-7.4."""
+        """Return an offset as an integer, or as one a batch row, with offset + reach in range.
+        Rules R-7.1, R-7.4.
+        """
         values = offset.tolist() if hasattr(offset, "tolist") else offset
         several = isinstance(values, (list, tuple))
         rows = list(values) if several else [values]

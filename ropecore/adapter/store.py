@@ -1,6 +1,7 @@
 """One bounded store for tables that many layers share (R-2.8).
 
-The tables of a plan depend on nothing but their key, so a hit and a miss give the same bits; the store only saves time.
+The tables of a plan depend on nothing but their key, so a hit and a miss give the same bits; the
+store only saves time.
 """
 
 from collections import OrderedDict
@@ -14,7 +15,9 @@ _LOCK = ForkLock()  # of all stores: nobody holds it for long
 
 
 class TableStore:
-    """A thread-safe store of (cos, sin) by complete key, which forgets the least recently used beyond a number of bytes."""
+    """A thread-safe store of (cos, sin) by complete key, which forgets the least recently used
+    beyond a number of bytes.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -22,7 +25,9 @@ class TableStore:
         self._bytes = 0
 
     def get(self, key: Hashable, build: Callable[[], Any], size: Callable[[Any], int]) -> Any:
-        """Return the tables of this key; build them if they are not held.  Builders run outside the lock."""
+        """Return the tables of this key; build them if they are not held.  Builders run outside the
+        lock.
+        """
         with _LOCK:
             held = self._tables.get(key)
             if held is not None:

@@ -1,7 +1,8 @@
 """What a RoPE does: its clock hands, its scores over distance, and what its tables tell apart.
 
-Pure functions of a plan (or a configuration).  Distances are whole positions along the plan's axis; a plan with several axes
-takes them as it takes positions, (n_axes, ..).  Nothing here is needed to rotate, and `import ropecore` does not load it.
+Pure functions of a plan (or a configuration).  Distances are whole positions along the plan's axis;
+a plan with several axes takes them as it takes positions, (n_axes, ..).  Nothing here is needed to
+rotate, and `import ropecore` does not load it.
 """
 
 import math
@@ -29,16 +30,20 @@ _BLOCK = 1 << 12
 
 @checked
 def turns(plan: Plan, context: Count) -> FloatArray:
-    """Return the turns that each pair makes within a context, context * |F| / (2 pi), in the shape of `plan.wavelengths`."""
+    """Return the turns that each pair makes within a context, context * |F| / (2 pi), in the shape
+    of `plan.wavelengths`.
+    """
     return context / plan.wavelengths
 
 
 @checked
 def stretches(config: Config, seq_len: Count | None = None) -> FloatArray:
-    """Return by how much the scaling rule makes the wavelength of each pair longer, |f_j| / |F_j|, (n_pairs,).
+    """Return by how much the scaling rule makes the wavelength of each pair longer, |f_j| / |F_j|,
+    (n_pairs,).
 
-    f: the frequencies without the rule, F: with it.  Infinite where the rule stops a pair, 1 where it keeps it.  seq_len: the
-    length that length-dependent rules plan for (R-5.4).  Chapter 5 of rope.md; D3.
+    f: the frequencies without the rule, F: with it.  Infinite where the rule stops a pair, 1 where
+    it keeps it.  seq_len: the length that length-dependent rules plan for (R-5.4).  Chapter 5 of
+    rope.md; D3.
     """
     scaled = np.abs(config.rows(seq_len).frequencies.sum(axis=1))
     if config.scaling is None or (config.base is None and config.inv_freq is None):
@@ -50,9 +55,11 @@ def stretches(config: Config, seq_len: Count | None = None) -> FloatArray:
 
 @checked
 def bands(config: Config, seq_len: Count | None = None) -> list[str]:
-    """Return what the scaling rule did to each pair: "kept", "blended", "stretched" (by its whole factor), "sped up" or "stopped".
+    """Return what the scaling rule did to each pair: "kept", "blended", "stretched" (by its whole
+    factor), "sped up" or "stopped".
 
-    By `stretches`: 1; between 1 and the factor; the factor (within 1e-12, as F is rounded); below 1; infinite.
+    By `stretches`: 1; between 1 and the factor; the factor (within 1e-12, as F is rounded); below
+    1; infinite.
     """
     factor = getattr(config.scaling, "factor", None) or math.nan
     stretch = stretches(config, seq_len)
@@ -64,13 +71,15 @@ def bands(config: Config, seq_len: Count | None = None) -> list[str]:
 @checked
 @np.errstate(over="ignore", invalid="ignore")
 def score_mean(plan: Plan, distances: Any, mean_q: Any, mean_k: Any, cross_covariance: Any = None) -> FloatArray:
-    """Return the expected score of a query with a key at each distance, (.., n), n = i - j: no softmax scale.
+    """Return the expected score of a query with a key at each distance, (.., n), n = i - j: no
+    softmax scale.
 
-    E[(R_i q).(R_j k)] = A^2 (c + sum_j M_j(n) (a_j cos(n F_j) + b_j sin(n F_j))), with for lanes (r0, r1) of pair j
-    a = E[q_r0 k_r0 + q_r1 k_r1], b = E[q_r0 k_r1 - q_r1 k_r0], and c the rest of E[q.k], without A^2, on lanes in no pair.
-    E[q k^T] = mean_q mean_k^T + cross_covariance, which is 0 unless given (independent q and k): then, with a mean of zero,
-    there is nothing left to decay.  mean_q, mean_k: (.., head_dim); cross_covariance: (head_dim, head_dim), E of (q - mean_q)(k - mean_k)^T.
-    Rule R-9.11; D0, D4.
+    E[(R_i q).(R_j k)] = A^2 (c + sum_j M_j(n) (a_j cos(n F_j) + b_j sin(n F_j))), with for lanes
+    (r0, r1) of pair j a = E[q_r0 k_r0 + q_r1 k_r1], b = E[q_r0 k_r1 - q_r1 k_r0], and c the rest of
+    E[q.k], without A^2, on lanes in no pair. E[q k^T] = mean_q mean_k^T + cross_covariance, which
+    is 0 unless given (independent q and k): then, with a mean of zero, there is nothing left to
+    decay.  mean_q, mean_k: (.., head_dim); cross_covariance: (head_dim, head_dim), E of (q -
+    mean_q)(k - mean_k)^T. Rule R-9.11; D0, D4.
     """
     relative, cos, sin = _relative(plan, distances)
     q, k = _vector("mean_q", plan, mean_q), _vector("mean_k", plan, mean_k)
@@ -95,11 +104,13 @@ def score_mean(plan: Plan, distances: Any, mean_q: Any, mean_k: Any, cross_covar
 def score_variance(
     plan: Plan, distances: Any, mean_q: Any, mean_k: Any, covariance_q: Any, covariance_k: Any
 ) -> FloatArray:
-    """Return the variance of the score of an independent query and key at each distance, (n,): no softmax scale.
+    """Return the variance of the score of an independent query and key at each distance, (n,): no
+    softmax scale.
 
-    E[((R q).k)^2] - E[(R q).k]^2, R the rotation by n = i - j with A^2 in it.  R is a sum of constant matrices B_f times z = (cos, sin, 1), so
-    the first term is z^T K z with K_fg = tr(S_q B_f^T S_k B_g), S = C + mean mean^T.  True of every distribution with these means
-    (head_dim,) and covariances (head_dim, head_dim).  Rule R-9.11.
+    E[((R q).k)^2] - E[(R q).k]^2, R the rotation by n = i - j with A^2 in it.  R is a sum of
+    constant matrices B_f times z = (cos, sin, 1), so the first term is z^T K z with K_fg = tr(S_q
+    B_f^T S_k B_g), S = C + mean mean^T.  True of every distribution with these means (head_dim,)
+    and covariances (head_dim, head_dim).  Rule R-9.11.
     """
     if plan.head_dim > LARGEST_MOMENTS:
         raise RopeError("plan", plan, f"must have at most {LARGEST_MOMENTS} lanes here", rule="R-9.6")
@@ -123,11 +134,13 @@ def score_variance(
 
 @checked
 def decay_bound(plan: Plan, distances: Any) -> FloatArray:
-    """Return the relative strength over relative distance that the RoFormer paper draws, (..): (2 / R) sum_i |S_i|.
+    """Return the relative strength over relative distance that the RoFormer paper draws, (..): (2 /
+    R) sum_i |S_i|.
 
-    S_i = sum over j < i of e^(i n F_j), i = 1 .. R/2, pairs in the order of their first lanes: by Abel's summation, the score is at most
-    max_j |h_j+1 - h_j| times sum_i |S_i|, h_j being a pair of q times the conjugate of one of k.  A bound, not the score.
-    Su et al. 2021, section 3.4.3 and figure 2; D4.
+    S_i = sum over j < i of e^(i n F_j), i = 1 .. R/2, pairs in the order of their first lanes: by
+    Abel's summation, the score is at most max_j |h_j+1 - h_j| times sum_i |S_i|, h_j being a pair
+    of q times the conjugate of one of k.  A bound, not the score. Su et al. 2021, section 3.4.3 and
+    figure 2; D4.
     """
     _some_pairs(plan)
     cos, sin = (table / plan.attention_factor for table in cos_sin(plan.replace(log_magnitude=None), distances))
@@ -137,9 +150,11 @@ def decay_bound(plan: Plan, distances: Any) -> FloatArray:
 
 @checked
 def encoding_distance(plan: Plan, distances: Any) -> FloatArray:
-    """Return how far the encodings of two positions n apart lie from each other, (..): sqrt(sum_j 4 sin^2(n F_j / 2)).
+    """Return how far the encodings of two positions n apart lie from each other, (..): sqrt(sum_j 4
+    sin^2(n F_j / 2)).
 
-    The encoding of p is the vector of cos(p F_j) and sin(p F_j) of all pairs, so the distance depends on n alone; at most 2 sqrt(n_pairs).
+    The encoding of p is the vector of cos(p F_j) and sin(p F_j) of all pairs, so the distance
+    depends on n alone; at most 2 sqrt(n_pairs).
     """
     distance: FloatArray = np.sqrt((4 * np.sin(angles(plan, distances) / 2) ** 2).sum(axis=-1))
     return distance
@@ -158,10 +173,12 @@ class Uniqueness:
 
 @checked
 def uniqueness(plan: Plan, length: Annotated[int, Whole(at_least=2)], at_least: Count = 1) -> Uniqueness:
-    """Return which two positions of a context are most alike, at_least apart: min over n < length of `encoding_distance`.
+    """Return which two positions of a context are most alike, at_least apart: min over n < length
+    of `encoding_distance`.
 
-    Positions can be told apart as long as this is above what the arithmetic rounds off.  D3 asks for the slowest wavelength to be
-    above the context (margin > 1), which is sufficient and not necessary.
+    Positions can be told apart as long as this is above what the arithmetic rounds off.  D3 asks
+    for the slowest wavelength to be above the context (margin > 1), which is sufficient and not
+    necessary.
     """
     _one_axis(plan)
     _some_pairs(plan)
@@ -179,10 +196,12 @@ def uniqueness(plan: Plan, length: Annotated[int, Whole(at_least=2)], at_least: 
 
 @checked
 def repeats(plan: Plan) -> tuple[FloatArray, FloatArray]:
-    """Return where each pair by itself comes back to its start, and by how much it misses: distances and radians, (n_pairs,).
+    """Return where each pair by itself comes back to its start, and by how much it misses:
+    distances and radians, (n_pairs,).
 
-    n_j = round(2 pi / |F_j|), the whole distance nearest to a turn, and n_j |F_j| - 2 pi, at most |F_j| / 2; F_j taken within half a turn,
-    as positions are whole.  Infinite and 0 for a pair that does not turn.  D3.
+    n_j = round(2 pi / |F_j|), the whole distance nearest to a turn, and n_j |F_j| - 2 pi, at most
+    |F_j| / 2; F_j taken within half a turn, as positions are whole.  Infinite and 0 for a pair that
+    does not turn.  D3.
     """
     _one_axis(plan)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -198,11 +217,13 @@ def resolution(
     table: Annotated[str, OneOf(TABLES)] = "float32",
     angle: Annotated[str, OneOf(ANGLES)] = "exact",
 ) -> FloatArray:
-    """Return the smallest step from a position at which the table of each pair changes in any bit, (n_pairs,), in positions.
+    """Return the smallest step from a position at which the table of each pair changes in any bit,
+    (n_pairs,), in positions.
 
-    table: the dtype that cos and sin are kept in, "float32", "bfloat16" or "float16".  angle: "exact" (R-10.2), "float32" for
-    cos(float32(p) * float32(F)) (R-10.3), or "input" for position, frequency and product in the table's dtype, as where a whole module was cast.
-    Infinite where no step up to 2^17 changes it.  1 means that neighbours are told apart.  D3.
+    table: the dtype that cos and sin are kept in, "float32", "bfloat16" or "float16".  angle:
+    "exact" (R-10.2), "float32" for cos(float32(p) * float32(F)) (R-10.3), or "input" for position,
+    frequency and product in the table's dtype, as where a whole module was cast. Infinite where no
+    step up to 2^17 changes it.  1 means that neighbours are told apart.  D3.
     """
     _one_axis(plan)
     p = position
@@ -218,9 +239,11 @@ def resolution(
 
 @checked
 def attention_entropy(scores: Floats, axis: Annotated[int, Whole(at_least=-64, at_most=63)] = -1) -> FloatArray:
-    """Return the entropy of softmax(scores) along an axis, in nats: -sum p ln p; ln n where attention is even.
+    """Return the entropy of softmax(scores) along an axis, in nats: -sum p ln p; ln n where
+    attention is even.
 
-    scores: with the softmax scale, and with A^2, which is YaRN's temperature, if there is one; -inf where masked.
+    scores: with the softmax scale, and with A^2, which is YaRN's temperature, if there is one; -inf
+    where masked.
     """
     s = scores.astype(np.float64)
     if not -s.ndim <= axis < s.ndim:
@@ -238,12 +261,16 @@ def attention_entropy(scores: Floats, axis: Annotated[int, Whole(at_least=-64, a
 @checked
 @np.errstate(over="ignore", invalid="ignore")
 def expected_entropy(mean: Reals, variance: Reals = 0.0) -> FloatArray:
-    """Return the entropy of attention at each length, in nats, for normal scores whose mean and variance depend on the distance.
+    """Return the entropy of attention at each length, in nats, for normal scores whose mean and
+    variance depend on the distance.
 
-    For n = 1, 2, ..: ln Z_n - sum over d < n of (m_d + v_d) e^(m_d + v_d / 2) / Z_n, Z_n = sum over d < n of e^(m_d + v_d / 2); with m = 0 and one v
-    it is ln n - v / 2.  Exact for v = 0; else sums over many tokens are taken for their means, which is right while v < 2 ln n (Derrida 1981, the random energy model).
-    mean, variance: (n,) of the scores at distance 0, 1, .., with the softmax scale: `score_mean / sqrt(D)` and `score_variance / D`
-    of a plan with YaRN's attention factor, and of one without, give entropy with its temperature and without.  Peng et al. 2023, section 3.4.
+    For n = 1, 2, ..: ln Z_n - sum over d < n of (m_d + v_d) e^(m_d + v_d / 2) / Z_n, Z_n = sum over
+    d < n of e^(m_d + v_d / 2); with m = 0 and one v it is ln n - v / 2.  Exact for v = 0; else sums
+    over many tokens are taken for their means, which is right while v < 2 ln n (Derrida 1981, the
+    random energy model). mean, variance: (n,) of the scores at distance 0, 1, .., with the softmax
+    scale: `score_mean / sqrt(D)` and `score_variance / D` of a plan with YaRN's attention factor,
+    and of one without, give entropy with its temperature and without.  Peng et al. 2023, section
+    3.4.
     """
     if mean.ndim > 1 or np.ndim(variance) > 1 or (np.size(variance) != 1 and mean.size not in (1, np.size(variance))):
         reason = "mean and variance must be (n,), or one number"
@@ -258,7 +285,9 @@ def expected_entropy(mean: Reals, variance: Reals = 0.0) -> FloatArray:
 
 
 def _relative(plan: RotaryPlan, distances: Any) -> tuple[RotaryPlan, FloatArray, FloatArray]:
-    """Return the rotation of q by its distance from k, with A of both, (n, n_pairs): lanes written are the same in q and k, so they cancel."""
+    """Return the rotation of q by its distance from k, with A of both, (n, n_pairs): lanes written
+    are the same in q and k, so they cancel.
+    """
     relative = plan.replace(out_lanes=plan.lanes, centre=0.0)
     cos, sin = cos_sin(relative, distances)
     if cos.ndim != 2:
@@ -293,7 +322,9 @@ def _some_pairs(plan: RotaryPlan) -> None:
 
 
 def _table(plan: RotaryPlan, positions: npt.NDArray[np.int64], table: str, angle: str) -> npt.NDArray[np.float32]:
-    """Return cos and sin at positions as programs keep them, without A: float32 numbers (2, n, n_pairs), rounded to the table's dtype."""
+    """Return cos and sin at positions as programs keep them, without A: float32 numbers (2, n,
+    n_pairs), rounded to the table's dtype.
+    """
     p, f = positions[:, None], plan.frequencies[:, 0]
     if angle == "exact":
         high, low = limbs(plan, 64)
@@ -307,7 +338,9 @@ def _table(plan: RotaryPlan, positions: npt.NDArray[np.int64], table: str, angle
 
 
 def _rounded(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[np.float32]:
-    """Return values rounded to float32 and then to a dtype, as float32 numbers; bfloat16 is the upper half of a float32."""
+    """Return values rounded to float32 and then to a dtype, as float32 numbers; bfloat16 is the
+    upper half of a float32.
+    """
     single = values.astype(np.float32)
     if dtype == "bfloat16":
         bits = single.view(np.uint32)

@@ -6,7 +6,8 @@ from ropecore.config import RopeConfig
 
 
 def compare(one: RopeConfig, other: RopeConfig, seq_len: int) -> list[str]:
-    """Return the keywords that differ and what that does to the frequencies; none if the plans are equal.
+    """Return the keywords that differ and what that does to the frequencies; none if the plans are
+    equal.
 
     seq_len: the length that length-dependent rules plan for (R-5.4).
     """

@@ -15,7 +15,9 @@ from ropecore.plan import RotaryPlan
 
 @dataclass(frozen=True)
 class PairRow:
-    """One pair: frequency in radians a position, wavelength in positions, and turns within the context."""
+    """One pair: frequency in radians a position, wavelength in positions, and turns within the
+    context.
+    """
 
     pair: int
     lanes: tuple[int, int]
@@ -38,7 +40,9 @@ class Explanation:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the explanation as JSON can hold it; an infinite wavelength is the string "Infinity"."""
+        """Return the explanation as JSON can hold it; an infinite wavelength is the string
+        "Infinity".
+        """
         rows: list[dict[str, Any]] = [asdict(row) | {"lanes": list(row.lanes)} for row in self.rows]
         for row in rows:
             row.update({key: "Infinity" for key in ("wavelength", "stretch") if row[key] == math.inf})
@@ -75,8 +79,8 @@ class Explanation:
 def explain(config: Config, context: Count, seq_len: Count | None = None) -> Explanation:
     """Return what a configuration does to each pair within a context of that many positions.
 
-    turns_j = context * |F_j| / 2 pi; stretch_j = |f_j| / |F_j|, F scaled and f not.  seq_len: the length that length-dependent
-    rules plan for, the context unless given (R-5.4).
+    turns_j = context * |F_j| / 2 pi; stretch_j = |f_j| / |F_j|, F scaled and f not.  seq_len: the
+    length that length-dependent rules plan for, the context unless given (R-5.4).
     """
     seq_len = context if seq_len is None else seq_len
     rows = config.rows(seq_len)

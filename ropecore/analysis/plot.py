@@ -17,10 +17,12 @@ from .explain import Explanation
 
 
 def save_plot(explanations: Mapping[str, Explanation], path: Path) -> None:
-    """Draw what each configuration does, in a row of three pictures; needs matplotlib (the extra `cli`).
+    """Draw what each configuration does, in a row of three pictures; needs matplotlib (the extra
+    `cli`).
 
-    The wavelength of each pair before and after scaling; the relative strength over distance (`analysis.decay_bound`); and the smallest step
-    that tables of each dtype tell apart at the context's end (`analysis.resolution`).  Real axes have the first alone.
+    The wavelength of each pair before and after scaling; the relative strength over distance
+    (`analysis.decay_bound`); and the smallest step that tables of each dtype tell apart at the
+    context's end (`analysis.resolution`).  Real axes have the first alone.
     """
     try:
         drawing = importlib.import_module("matplotlib.figure")
@@ -87,7 +89,9 @@ def _draw_resolution(explanation: Explanation, plan: RotaryPlan, axes: Any) -> N
 
 
 def _along_text(plan: RotaryPlan) -> RotaryPlan | None:
-    """Return the plan over one axis along which text moves, where all axes have the same position; None for real axes."""
+    """Return the plan over one axis along which text moves, where all axes have the same position;
+    None for real axes.
+    """
     if any(plan.real_axes) or not plan.n_pairs:
         return None
     one = {"axes": ("position",), "axis_kinds": None, "log_magnitude": None}

@@ -13,7 +13,8 @@ from contextlib import suppress
 from ropecore._version import __version__
 from ropecore.errors import RopeError
 
-# the modules that add a command; the suite's are reached by name, as no module of ropecore imports it
+# the modules that add a command; the suite's are reached by name, as no module of ropecore imports
+# it
 COMMANDS = (
     "ropecore.conformance.cli",
     "ropecore.cli.convert",
@@ -48,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _give_up_output() -> None:
-    """Close standard output if it cannot be written, so that the interpreter does not try again when it leaves."""
+    """Close standard output if it cannot be written, so that the interpreter does not try again
+    when it leaves.
+    """
     try:
         sys.stdout.flush()
     except OSError:

@@ -11,7 +11,9 @@ Show = Callable[[int, int, str], None]  # done, of how many, what is at work
 
 
 def add_command(commands: Any, name: str, summary: str, example: str, run: Any) -> argparse.ArgumentParser:
-    """Add a command whose help ends with an example; run takes the options and returns the exit status."""
+    """Add a command whose help ends with an example; run takes the options and returns the exit
+    status.
+    """
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
@@ -24,7 +26,9 @@ def add_command(commands: Any, name: str, summary: str, example: str, run: Any) 
 
 
 def output_file(text: str) -> Path:
-    """Return the path of a file to write, refused where it cannot be one: a type of argparse, so before any work."""
+    """Return the path of a file to write, refused where it cannot be one: a type of argparse, so
+    before any work.
+    """
     path = Path(text)
     if path.is_dir() or not path.parent.is_dir():
         reason = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
@@ -34,7 +38,9 @@ def output_file(text: str) -> Path:
 
 @contextmanager
 def progress(unit: str = "") -> Iterator[Show | None]:
-    """Show a progress bar where rich is installed and standard error is a terminal; unit "bytes" shows sizes."""
+    """Show a progress bar where rich is installed and standard error is a terminal; unit "bytes"
+    shows sizes.
+    """
     if not sys.stderr.isatty():
         yield None
         return

@@ -1,4 +1,6 @@
-"""`ropecore convert CHECKPOINT --to PAIRING -o OUT`: convert a safetensors checkpoint to the other pairing."""
+"""`ropecore convert CHECKPOINT --to PAIRING -o OUT`: convert a safetensors checkpoint to the other
+pairing.
+"""
 
 import argparse
 import dataclasses
@@ -126,7 +128,8 @@ def _pattern(text: str) -> tuple[str, str]:
 
 
 def _sizes(options: argparse.Namespace, checkpoint: Checkpoint) -> tuple[dict[str, Any], LayerLanes]:
-    """Return head_dim, n_heads, n_kv_heads, rotary_dim and lane_offset, and the lanes of layers that have others.
+    """Return head_dim, n_heads, n_kv_heads, rotary_dim and lane_offset, and the lanes of layers
+    that have others.
 
     They are those of the options, else of a configuration, else refused.
     """
@@ -149,14 +152,17 @@ def _sizes(options: argparse.Namespace, checkpoint: Checkpoint) -> tuple[dict[st
 
 
 def is_converted(checkpoint: Checkpoint) -> bool:
-    """Return whether the checkpoint's own metadata say that it was converted; they go before its model's family."""
+    """Return whether the checkpoint's own metadata say that it was converted; they go before its
+    model's family.
+    """
     return any(PAIRING_KEY in header.metadata for header in checkpoint.headers.values())
 
 
 def config_sizes(
     config: Mapping[str, Any], options: argparse.Namespace, converted: bool
 ) -> tuple[dict[str, int], LayerLanes]:
-    """Return head_dim, rotary_dim, lane_offset and the heads of a model's text part, as `read_configs` reads it.
+    """Return head_dim, rotary_dim, lane_offset and the heads of a model's text part, as
+    `read_configs` reads it.
 
     Where its layers rotate different lanes, also those of each layer.
 

@@ -1,8 +1,10 @@
 """Reading a model's RoPE from its configuration: `read_config` and `read_configs`.
 
-    source -> read_huggingface | read_params | read_gguf -> {"text": RopeConfig, "text/sliding_attention": .., ..}
+    source -> read_huggingface | read_params | read_gguf -> {"text": RopeConfig,
+      "text/sliding_attention": .., ..}
 
-Sources are untrusted files: their size is limited, nothing in them is run, and no default is silent (`RopeConfig.report`).
+Sources are untrusted files: their size is limited, nothing in them is run, and no default is silent
+(`RopeConfig.report`).
 """
 
 import os
@@ -32,12 +34,14 @@ def read_config(
     family: Name | None = None,
     **known: Any,
 ) -> RopeConfig | None:
-    """Return the RoPE of a model, as its configuration and the table of families say, with a `report`; None: no rotation.
+    """Return the RoPE of a model, as its configuration and the table of families say, with a
+    `report`; None: no rotation.
 
-    source: a path (config.json, params.json, a .gguf, a folder with one of them), a dict, or a transformers configuration.
-    part, layer_type: which one, where there are several ("vision", "sliding_attention").  strict: refuse keys about RoPE that
-    are not known.  family: a row of the table to go by.  known: keywords of RopeConfig that go before the source.
-    RopeError for several RoPEs (it names them), unknown families and keys.  Rules R-12.3, R-12.6.
+    source: a path (config.json, params.json, a .gguf, a folder with one of them), a dict, or a
+    transformers configuration. part, layer_type: which one, where there are several ("vision",
+    "sliding_attention").  strict: refuse keys about RoPE that are not known.  family: a row of the
+    table to go by.  known: keywords of RopeConfig that go before the source. RopeError for several
+    RoPEs (it names them), unknown families and keys.  Rules R-12.3, R-12.6.
     """
     wanted = select(read_configs(source, strict, family=family, **known), part, layer_type)
     rotating = {config: name for name, config in reversed(wanted.items()) if config is not None}
@@ -49,7 +53,8 @@ def read_config(
 
 @checked
 def read_configs(source: Any, strict: Flag = True, *, family: Name | None = None, **known: Any) -> Ropes:
-    """Return every RoPE of a model by name, "part" or "part/layer_type"; None for layers that do not rotate.
+    """Return every RoPE of a model by name, "part" or "part/layer_type"; None for layers that do
+    not rotate.
 
     Arguments as in `read_config`.
     """
@@ -71,7 +76,9 @@ def select(
     layer_type: str | None,
     names: tuple[str, str] = ("part", "layer_type"),
 ) -> dict[str, RopeConfig | None]:
-    """Return the RoPEs of a part and a layer type, each None for any; names are what refusals call the two."""
+    """Return the RoPEs of a part and a layer type, each None for any; names are what refusals call
+    the two.
+    """
     wanted = {name: config for name, config in found.items() if _matches(name, part, layer_type)}
     if not wanted:
         asked = {name: value for name, value in zip(names, (part, layer_type), strict=True) if value is not None}

@@ -1,4 +1,6 @@
-"""What a configuration says twice: with its family's row, in two rope dictionaries, or outside and inside text_config."""
+"""What a configuration says twice: with its family's row, in two rope dictionaries, or outside and
+inside text_config.
+"""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,9 @@ DROPS = "transformers 5.24.0 silently drops"
 
 
 def note_dropped(reader: "Reader", key: str, rope: Mapping[str, Any]) -> None:
-    """Note a rope dictionary that says what its author meant, and that transformers does not apply."""
+    """Note a rope dictionary that says what its author meant, and that
+    transformers does not apply.
+    """
     dropped = reader.row.get("dropped", ())
     if any(isinstance(value, Mapping) for value in rope.values()):
         return
@@ -29,7 +33,9 @@ def note_dropped(reader: "Reader", key: str, rope: Mapping[str, Any]) -> None:
 
 
 def check_agreement(reader: "Reader", pairing: str) -> None:
-    """Check the keys that say what the row says too: they must agree, and take no part beside it."""
+    """Check the keys that say what the row says too: they must agree,
+    and take no part beside it.
+    """
     said: dict[str, tuple[Any, ...]] = dict.fromkeys(SAYS_INTERLEAVED, (pairing == "interleaved",))
     said |= {"use_mrope": (str(reader.row.get("axes", "")).startswith("mrope"),)}
     said |= {key: tuple(values) for key, values in reader.row.get("must", {}).items()}
@@ -50,7 +56,9 @@ def check_agreement(reader: "Reader", pairing: str) -> None:
 
 
 def check_outside(reader: "Reader") -> None:
-    """Ignore the keys outside text_config that say what those inside say; refuse others, which the model does not read."""
+    """Ignore the keys outside text_config that say what those inside say; refuse others, which the
+    model does not read.
+    """
     outer = Section(reader.part.outside, reader.ledger)
     differs = []
     for name, value in reader.part.outside.items():
@@ -76,7 +84,9 @@ def _says_the_same(reader: "Reader", name: str, value: Any) -> bool:
 
 
 def same_rope(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two rope dictionaries say the same: a rule has two keys and several names, and a base may stand outside."""
+    """Return whether two rope dictionaries say the same: a rule has two keys and several names, and
+    a base may stand outside.
+    """
 
     def plain(rope: Mapping[str, Any]) -> dict[str, Any]:
         name = rope.get("rope_type", rope.get("type"))

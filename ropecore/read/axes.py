@@ -1,4 +1,6 @@
-"""Families with several axes: which pairs turn with which axis, and with which frequencies (rope.md chapter 6)."""
+"""Families with several axes: which pairs turn with which axis, and with which frequencies (rope.md
+chapter 6).
+"""
 
 import math
 from typing import Any
@@ -75,14 +77,18 @@ def _sections(reader: Reader, arrangement: Row, n_pairs: int) -> tuple[int, ...]
 
 
 def _fitted(sizes: list[int], n_pairs: int) -> list[int]:
-    """Return the sections that transformers' slices [a : N * S_a : N] leave of these, where they do not add up."""
+    """Return the sections that transformers' slices [a : N * S_a : N] leave of these, where they do
+    not add up.
+    """
     n_axes = len(sizes)
     taken = [len(range(a, min(n_axes * size, n_pairs), n_axes)) for a, size in enumerate(sizes)][1:]
     return [n_pairs - sum(taken), *taken]
 
 
 def axis_order(order: str, sections: tuple[int, ...]) -> str | tuple[int, ...]:
-    """Return an order of RopeConfig for the table's; "reversed" ones begin with the last axis (R-6.4)."""
+    """Return an order of RopeConfig for the table's; "reversed" ones begin with the last axis
+    (R-6.4).
+    """
     last = len(sections) - 1
     match order:
         case "reversed":
@@ -102,13 +108,17 @@ def frequencies(base: float, rotary_dim: int) -> list[float]:
 
 
 def _strided(base: float, lanes: int) -> tuple[float, ...]:
-    """Pixtral: the rows take f_0, f_2, .. and the columns f_1, f_3, .. of the whole head's frequencies."""
+    """Pixtral: the rows take f_0, f_2, .. and the columns f_1, f_3, .. of the whole head's
+    frequencies.
+    """
     f = frequencies(base, lanes)
     return tuple(f[0::2] + f[1::2])
 
 
 def _two_pi(base: float, lanes: int) -> tuple[float, ...]:
-    """DINOv3: coordinates from -1 to 1 in turns, each axis with the frequencies of half the head."""
+    """DINOv3: coordinates from -1 to 1 in turns, each axis with the
+    frequencies of half the head.
+    """
     return tuple(2 * math.pi * f for f in frequencies(base, lanes // 2)) * 2
 
 
@@ -116,7 +126,9 @@ INV_FREQS = {"strided": _strided, "two_pi": _two_pi}
 
 
 def _esmfold2(reader: Reader, arrangement: Row) -> dict[str, Any]:
-    """ESMFold 2: three real axes of one base, an identifier of another, and lanes that stand still."""
+    """ESMFold 2: three real axes of one base, an identifier of another,
+    and lanes that stand still.
+    """
     spatial, uid = (
         integer(n, reader.quantity(n, "pairs of an axis"))
         for n in ("num_spatial_rope_pairs_per_axis", "num_uid_rope_pairs")

@@ -2,32 +2,52 @@
 
 A row is keyed by `model_type`.  Its columns, all but `source` optional:
 
-    source           where it was read                part          the name of its part: "text" unless given
-    pairing, out_pairing, direction                   of RopeConfig (rope.md chapter 3)
+    source           where it was read
+    part             the name of its part: "text" unless given
+    pairing, out_pairing, direction
+                     of RopeConfig (rope.md chapter 3)
     interleave_key   a key that, where false, makes it half_split
     head             the head's size: keys, or quotients of keys, the first that is there ("a/b")
-    partial          partial_rotary_factor is read    rotary        a rule of its own for rotary_dim
-    offset           "last": the last rotary_dim lanes                ratio_key     a key that multiplies the base
-    axes, sections   an arrangement of the table's `axes`, and its sections where the configuration has none
-    theta_key, partial_key      keys of the base and the fraction that go before the usual ones
-    flat_base_outside           a rope dictionary for all layers does not hold the base
-    rope          the rope dictionary of a configuration without one
-    layers           layer types: what each has of its own (`scaled`: the rope dictionary is theirs); null: no rotation
+    partial          partial_rotary_factor is read
+    rotary           a rule of its own for rotary_dim
+    offset           "last": the last rotary_dim lanes
+    ratio_key        a key that multiplies the base
+    axes, sections   an arrangement of the table's `axes`, and its sections where the configuration
+                     has none
+    theta_key, partial_key
+                     keys of the base and the fraction that go before the usual ones
+    flat_base_outside
+                     a rope dictionary for all layers does not hold the base
+    rope             the rope dictionary of a configuration without one
+    layers           layer types: what each has of its own (`scaled`: the rope dictionary is
+                     theirs); null: no rotation
     nope_unless_null a key without which every layer type rotates
-    rotates_if       a key and the values with which it rotates       rotates       false: it never does
-    defaults         what keys are where they are missing             ignored       keys that take no part, and why
-    parts            the families of its sub-configurations           refuse        why it cannot be read
-    learned          why its frequencies are not in the configuration note          what a user should know
-    as               a row whose columns it has, but for defaults     must          keys and the values that its code has
+    rotates_if       a key and the values with which it rotates
+    rotates          false: it never does
+    defaults         what keys are where they are missing
+    ignored          keys that take no part, and why
+    parts            the families of its sub-configurations
+    refuse           why it cannot be read
+    learned          why its frequencies are not in the configuration
+    note             what a user should know
+    as               a row whose columns it has, but for defaults
+    must             keys and the values that its code has
     variants         rows that share the model_type, chosen by `architectures` or `keys`
     architectures    names of its classes that do not follow from its own
-    schedule         which layers have which type: a period ("first", "last"), "values", "indices", "cycle"
-    types            layer types that share another's RoPE            not_layers    entries of layer_types that are none
-    lists            keys that may hold a value a layer, and what it is: base, rotary_fraction, rotates
-    still_every      a key with the period of layers that stand still rotary_key    a key with the lanes that rotate
-    yarn             keys that its configuration class adds to a YaRN rule_names    rules that go by another name
-    dropped          what transformers does not apply: a rope dictionary with `type`, a `flat` one, a `theta` outside it
-    interleaved_if   a key that says whether lanes are interleaved    text          the family of its flat text keys
+    schedule         which layers have which type: a period ("first", "last"), "values", "indices",
+                     "cycle"
+    types            layer types that share another's RoPE
+    not_layers       entries of layer_types that are none
+    lists            keys that may hold a value a layer, and what it is: base, rotary_fraction,
+                     rotates
+    still_every      a key with the period of layers that stand still
+    rotary_key       a key with the lanes that rotate
+    yarn             keys that its configuration class adds to a YaRN rule
+    rule_names       rules that go by another name
+    dropped          what transformers does not apply: a rope dictionary with `type`, a `flat` one,
+                     a `theta` outside it
+    interleaved_if   a key that says whether lanes are interleaved
+    text             the family of its flat text keys
 """
 
 import json
@@ -57,7 +77,9 @@ def table() -> dict[str, Any]:
 
 @cache
 def families() -> dict[str, Row]:
-    """Return the rows by family; one that is `as` another has that one's columns, but for its defaults and its note."""
+    """Return the rows by family; one that is `as` another has that one's columns, but for its
+    defaults and its note.
+    """
     rows: dict[str, Row] = table()["families"]
     own = ("defaults", "note", "source", "variants", "architectures", "parts")
     resolved = {}
@@ -79,7 +101,9 @@ def _plain(name: str) -> str:
 
 @cache
 def _architectures() -> dict[str, str]:
-    """Return the families by the names of their classes, without case, punctuation and what a class is for."""
+    """Return the families by the names of their classes, without case, punctuation and what a class
+    is for.
+    """
     found = {_plain(name): name for name in families()}
     found |= {_plain(a): name for name, row in families().items() for a in row.get("architectures", ())}
     return found
@@ -98,7 +122,8 @@ def by_architecture(config: Mapping[str, Any]) -> str:
 
 
 def choose_family(config: Mapping[str, Any], asked: str | None, strict: bool) -> str:
-    """Return the row's name for a configuration: by what was asked for, else model_type, else architectures; then its variants.
+    """Return the row's name for a configuration: by what was asked for, else model_type, else
+    architectures; then its variants.
 
     A model_type and architectures whose rows pair lanes differently are refused, if strict.
     """
@@ -119,7 +144,9 @@ def choose_family(config: Mapping[str, Any], asked: str | None, strict: bool) ->
 
 
 def _variant(config: Mapping[str, Any], family: str) -> str:
-    """Return the row that a configuration's classes or keys choose among models of one model_type."""
+    """Return the row that a configuration's classes or keys choose among
+    models of one model_type.
+    """
     for variant in families().get(family, {}).get("variants", ()):
         classes = [a for a in config.get("architectures") or () if a in variant.get("architectures", ())]
         keys = variant.get("keys", {})
@@ -143,7 +170,9 @@ class UnknownFamily(RopeError):
 
 
 def unknown_family(name: str, keys: list[str], argument: str = "model_type") -> UnknownFamily:
-    """Return the refusal of a family that is not in the table, with near names and what the caller can pass (R-12.6)."""
+    """Return the refusal of a family that is not in the table, with near names and what the caller
+    can pass (R-12.6).
+    """
     cure = did_you_mean(name) + (
         "Pass what it does: pairing='half_split' or 'interleaved' (and any other keyword of RopeConfig), or family= a "
     )

@@ -1,12 +1,17 @@
-"""Reading GGUF files: the `rope.*` keys of an architecture, its freq-factor tensors, and llama.cpp's pairing for it.
+"""Reading GGUF files: the `rope.*` keys of an architecture, its freq-factor tensors, and
+llama.cpp's pairing for it.
 
-llama.cpp permutes q and k of some architectures when it converts them, so its pairing may differ from the original's:
-`plan.with_pairing` gives the plan of the unpermuted weights.  What no key says is in the table's `gguf`:
+llama.cpp permutes q and k of some architectures when it converts them, so its pairing may differ
+from the original's: `plan.with_pairing` gives the plan of the unpermuted weights.  What no key says
+is in the table's `gguf`:
 
-    half_split, interleaved, mrope, mrope_interleaved, none    architectures by their pairing or axes
+    half_split, interleaved, mrope, mrope_interleaved, none    architectures by their pairing or
+      axes
     mrope_with_sections      those that have axes where rope.dimension_sections is there
-    layers                   `sliding`: sliding layers have a RoPE of their own, unscaled, of this base or of the same;
-                             `still`: layers that do not rotate; every `period`-th layer is full (or still), the last or the `first`;
+    layers                   `sliding`: sliding layers have a RoPE of their own, unscaled, of this
+                             base or of the same;
+                             `still`: layers that do not rotate; every `period`-th layer is full (or
+                               still), the last or the `first`;
                              `needs` a key (of these `values`), `unless` a key has a value
     no_rope_unless_finetuned, none_of_depth, last_lanes, reasons
 """
@@ -46,7 +51,9 @@ KINDS = ("half_split", "interleaved", "mrope", "mrope_interleaved", "none")
 
 
 class _Layers(NamedTuple):
-    """One RoPE of a file: its name in the result, the suffix of its keys, whether it rotates, is scaled, and its layers."""
+    """One RoPE of a file: its name in the result, the suffix of its keys, whether it rotates, is
+    scaled, and its layers.
+    """
 
     name: str
     suffix: str = ""
@@ -111,7 +118,9 @@ def _why_none(architecture: str, own: Mapping[str, Any], kind: str) -> str:
 
 
 def _layer_types(architecture: str, own: Mapping[str, Any], fields: Mapping[str, Any]) -> list[_Layers]:
-    """Return the RoPEs of an architecture: layers with a sliding window, or that stand still, may have others."""
+    """Return the RoPEs of an architecture: layers with a sliding window, or that stand still, may
+    have others.
+    """
     rule: Row = table()["gguf"]["layers"].get(architecture, {})
     if not _applies(rule, own):
         rule = {}
@@ -225,7 +234,9 @@ def _sizes(keys: Section, suffix: str, request: Request) -> tuple[int, int]:
 
 
 def _base(keys: Section, architecture: str, suffix: str) -> float:
-    """Return the base; sliding layers have a base of their own, llama.cpp's default of it, or that of all layers."""
+    """Return the base; sliding layers have a base of their own, llama.cpp's default of it, or that
+    of all layers.
+    """
     value = keys.get(f"rope.freq_base{suffix}", "the base")
     if not suffix:
         keys.ignore(f"rope.freq_base{SWA}", "belongs to the other layers")
@@ -294,9 +305,11 @@ def _yarn(keys: Section, factor: float, architecture: str) -> YaRN:
 
 
 def _attention_factor(keys: Section, factor: float, architecture: str) -> float | None:
-    """Return A as llama-context.cpp has it: ms(1) / ms(m) with the log multiplier's m, times attn_factor; None for YaRN's own.
+    """Return A as llama-context.cpp has it: ms(1) / ms(m) with the log multiplier's m, times
+    attn_factor; None for YaRN's own.
 
-    The converter writes 0.1 m for models with MLA, and llama.cpp divides by 0.1; deepseek2 takes m for both, so its A is 1.
+    The converter writes 0.1 m for models with MLA, and llama.cpp divides by 0.1; deepseek2 takes m
+    for both, so its A is 1.
     """
     extra = keys.get("rope.scaling.attn_factor", "multiplies the attention factor")
     extra = 1.0 if extra is None else number("rope.scaling.attn_factor", extra, above=0)
@@ -330,7 +343,9 @@ def _original(keys: Section) -> int:
 
 
 def _divided(divisors: Sequence[float], base: float, rotary_dim: int, ledger: Ledger) -> tuple[float, ...]:
-    """Return f_j / e_j of the tensor rope_freqs (Llama 3's rule and others, made by the converter)."""
+    """Return f_j / e_j of the tensor rope_freqs (Llama 3's rule and
+    others, made by the converter).
+    """
     if len(divisors) < rotary_dim // 2:
         raise RopeError(FREQ_FACTORS, len(divisors), f"must have one entry a pair, {rotary_dim // 2}", rule="R-12.7")
     if len(divisors) > rotary_dim // 2:

@@ -1,8 +1,10 @@
-"""Reading the keys of a GGUF file, and the tensors that hold divisors of frequencies; nothing else of it is decoded.
+"""Reading the keys of a GGUF file, and the tensors that hold divisors of frequencies; nothing else
+of it is decoded.
 
-A file is a magic, a version, counts, key-value pairs and tensor infos, then data.  The package `gguf` decodes every token of the
-vocabulary into objects of its own before it gives one key, which takes half a minute for a small model; this reader steps over
-what it does not need.  A file is not trusted: bytes, counts and depth are limited before anything is decoded.
+A file is a magic, a version, counts, key-value pairs and tensor infos, then data.  The package
+`gguf` decodes every token of the vocabulary into objects of its own before it gives one key, which
+takes half a minute for a small model; this reader steps over what it does not need.  A file is not
+trusted: bytes, counts and depth are limited before anything is decoded.
 """
 
 import mmap
@@ -73,7 +75,9 @@ class _Cursor:
 
 
 def load(path: Path, keeps: Callable[[str], bool], tensors: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the keys that `keeps` wants and the values of these tensors, as tuples of floats.  RopeError for what is no GGUF file."""
+    """Return the keys that `keeps` wants and the values of these tensors, as tuples of floats.
+    RopeError for what is no GGUF file.
+    """
     try:
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":

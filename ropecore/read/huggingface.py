@@ -1,6 +1,8 @@
-"""Reading Hugging Face configurations: version 4's flat keys, version 5's rope_parameters, composite ones.
+"""Reading Hugging Face configurations: version 4's flat keys, version 5's rope_parameters,
+composite ones.
 
-The order in which keys are looked at is transformers'; what they do not say is in the table of families.
+The order in which keys are looked at is transformers'; what they do not say is in the table of
+families.
 """
 
 from collections.abc import Mapping
@@ -20,7 +22,9 @@ from ropecore.scaling import YaRN
 
 
 def read(config: Mapping[str, Any], request: Request) -> Ropes:
-    """Return every RoPE of a configuration by name, "part" or "part/layer_type"; None where a layer does not rotate."""
+    """Return every RoPE of a configuration by name, "part" or "part/layer_type"; None where a layer
+    does not rotate.
+    """
     found = Ropes()
     unread: list[Fact] = []
     for part in parts(config, "", request, unread):

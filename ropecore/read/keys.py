@@ -1,4 +1,6 @@
-"""The quantities of one RoPE in a Hugging Face configuration: which key says what, and what the family's row says instead."""
+"""The quantities of one RoPE in a Hugging Face configuration: which key says what, and what the
+family's row says instead.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,12 +38,15 @@ OVERRULED = {
     "rotary_dim": (*NAMES["rotary_dim"], *NAMES["partial_rotary_factor"]),
 }
 
-# keys about RoPE that do not change a rotation: which layers are scaled, and what other keys say already
+# keys about RoPE that do not change a rotation: which layers are scaled, and what other keys say
+# already
 NOT_ROTATION = ("rope_scaling_layers", "qk_rope_head_dim", "no_rope_layer_interval", "indexer_rope_interleave")
 
 
 def head_counts(config: Mapping[str, Any]) -> dict[str, int]:
-    """Return those of n_heads and n_kv_heads that the keys of one model say, by any of their names."""
+    """Return those of n_heads and n_kv_heads that the keys of one model
+    say, by any of their names.
+    """
     found = {}
     for name, quantity in (("n_heads", "num_attention_heads"), ("n_kv_heads", "num_key_value_heads")):
         given = [(key, config[key]) for key in NAMES[quantity] if config.get(key) is not None]
@@ -55,7 +60,9 @@ BY_LAYER = ("dropped", "pairing", "out_pairing", "head", "partial", "rotary_key"
 
 
 class Reader:
-    """The state of one reading: the configuration, its rope dictionary, and the ledger of what was read."""
+    """The state of one reading: the configuration, its rope dictionary, and the ledger of what was
+    read.
+    """
 
     def __init__(self, part: Part, layer_type: LayerType, request: Request) -> None:
         self.part, self.layer_type, self.request = part, layer_type, request
@@ -66,7 +73,9 @@ class Reader:
         self.rope = self._rope()
 
     def _rope(self) -> Section:
-        """Return the rope dictionary of this layer type, the family's own where the source has none."""
+        """Return the rope dictionary of this layer type, the family's own where the source has
+        none.
+        """
         given = {}
         for key in ROPE_KEYS:
             value = self.config.peek(key)
@@ -105,7 +114,9 @@ class Reader:
         return not any(own.get("scaled") for own in layers) or bool(self.layer_type.overrides.get("scaled"))
 
     def _completed(self, rope: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a rope dictionary with what the family's configuration class adds to one of YaRN."""
+        """Return a rope dictionary with what the family's configuration
+        class adds to one of YaRN.
+        """
         names = self.row.get("rule_names", {})
         rope = {
             key: names[value] if isinstance(value, str) and value in names else value for key, value in rope.items()
@@ -154,7 +165,9 @@ class Reader:
     # quantities of the configuration
 
     def quantity(self, name: str, why: str) -> Any:
-        """Return a quantity under any of its names, else the family's default, recorded as an assumption."""
+        """Return a quantity under any of its names, else the family's default, recorded as an
+        assumption.
+        """
         value = self.config.first(NAMES.get(name, (name,)), why)
         if value is not None:
             return value
@@ -162,7 +175,9 @@ class Reader:
         return None if value is None else self.ledger.assume(name, value, f"the family's default: {self.row['source']}")
 
     def quotient(self, expression: str) -> int | None:
-        """Return "a" or "a/b/c" of quantities, divided as transformers divides, or None if one is missing."""
+        """Return "a" or "a/b/c" of quantities, divided as transformers divides, or None if one is
+        missing.
+        """
         first, *others = expression.split("/")
         if not others and first == "head_dim" and not any(n in self.config for n in NAMES["head_dim"]):
             default = self.row.get("defaults", {}).get("head_dim")
@@ -203,7 +218,9 @@ class Reader:
         )
 
     def _per_layer_head(self) -> int | None:
-        """Return the head's size of a transformers object's `per_layer_config`, which holds what differs by layer."""
+        """Return the head's size of a transformers object's `per_layer_config`, which holds what
+        differs by layer.
+        """
         overrides = self.config.peek("per_layer_config")
         if not isinstance(overrides, Mapping) or not self.layer_type.layers:
             return None
@@ -216,7 +233,9 @@ class Reader:
         return integer("per_layer_config.head_dim", value, at_least=2)
 
     def base(self) -> float | None:
-        """Return the base: the rope dictionary's, else the configuration's, else the family's default."""
+        """Return the base: the rope dictionary's, else the configuration's, else the family's
+        default.
+        """
         own_key = self.layer_type.overrides.get("theta_key")
         names: tuple[str, ...] = (own_key,) if own_key else NAMES["rope_theta"]
         if "theta_key" in self.row:
@@ -247,7 +266,9 @@ class Reader:
         return number("rope_theta", value) * (1.0 if ratio is None else number(self.row["ratio_key"], ratio, above=0))
 
     def _base_inside(self, names: tuple[str, ...]) -> Any:
-        """Return the rope dictionary's base, or None where one of these keys outside goes before it."""
+        """Return the rope dictionary's base, or None where one of these keys outside goes before
+        it.
+        """
         outside = any(name in self.config for name in names)
         if self.rope_is_own and outside and "layers" not in self.part.row:
             return None  # the file says it, and the dictionary is the family's
@@ -338,7 +359,9 @@ class Reader:
         )
 
     def context(self) -> int | None:
-        """Return the longest context that the configuration names, or that its family has; no rotation depends on it."""
+        """Return the longest context that the configuration names, or that its family has; no
+        rotation depends on it.
+        """
         given = [self.config.peek(name) for name in NAMES["max_position_embeddings"]]
         given.append(self.row.get("defaults", {}).get("max_position_embeddings"))
         return next((value for value in given if isinstance(value, int) and value > 0), None)

@@ -20,7 +20,9 @@ NO_ATTENTION = ("linear_attention", "mamba", "mamba2", "conv", "recurrent", "mlp
 
 @dataclass(frozen=True)
 class LayerType:
-    """One RoPE of a part: its name, what the row says of it alone, its layers, and its key in a rope dictionary."""
+    """One RoPE of a part: its name, what the row says of it alone, its layers, and its key in a
+    rope dictionary.
+    """
 
     name: str
     overrides: Row
@@ -29,13 +31,17 @@ class LayerType:
 
 
 def layer_types(part: Part) -> list[LayerType]:
-    """Return the RoPEs of a part: one a layer type, and one a value where a key holds a list with a value a layer."""
+    """Return the RoPEs of a part: one a layer type, and one a value where a key holds a list with a
+    value a layer.
+    """
     listed = listed_types(part)
     return _by_value(part, _by_type(part, listed), len(listed) or None)
 
 
 def listed_types(part: Part) -> list[str]:
-    """Return the type of each layer, by the part's own list or by its row's schedule; empty where nothing tells."""
+    """Return the type of each layer, by the part's own list or by its row's schedule; empty where
+    nothing tells.
+    """
     config, row = part.config, part.row
     types = config.get("layer_types")
     if types is not None:
@@ -49,7 +55,9 @@ def listed_types(part: Part) -> list[str]:
 
 
 def _scheduled(config: Mapping[str, Any], schedule: Row) -> list[str]:
-    """Return the types that a schedule gives: by a list of values, a list of indices, or a period."""
+    """Return the types that a schedule gives: by a list of values, a
+    list of indices, or a period.
+    """
     depth = next((integer(key, config[key], at_most=LARGEST_DEPTH) for key in DEPTHS if config.get(key) is not None), 0)
     keys = schedule.get("keys", ())
     key = next((name for name in keys if config.get(name) is not None), None)
@@ -100,7 +108,9 @@ def _by_type(part: Part, listed: list[str]) -> list[LayerType]:
 
 
 def _overrides(own: dict[str, Row | None], nested: Mapping[str, Any], name: str) -> Row:
-    """Return what the row says of a layer type, or NO_ROTATION: a null of the rope dictionary or of the row."""
+    """Return what the row says of a layer type, or NO_ROTATION: a null of the rope dictionary or of
+    the row.
+    """
     if name in nested:
         return NO_ROTATION if nested[name] is None else own.get(name) or {}
     overrides = own[name]
@@ -114,7 +124,9 @@ def _turning(listed: list[str], rotating: list[str]) -> tuple[int, ...] | None:
 
 
 def _indices(listed: list[str], name: str) -> tuple[int, ...] | None:
-    """Return the layers of a type; None where the list says nothing of the types that have a RoPE."""
+    """Return the layers of a type; None where the list says nothing of
+    the types that have a RoPE.
+    """
     return tuple(i for i, layer in enumerate(listed) if layer == name) if listed else None
 
 
@@ -143,7 +155,9 @@ def _by_value(part: Part, types: list[LayerType], depth: int | None) -> list[Lay
 
 
 def _lists(part: Part, depth: int | None) -> dict[str, list[float]]:
-    """Return the row's lists by what they give: "rotates" (1 or 0), "base" (0 stands still) or "rotary_fraction"."""
+    """Return the row's lists by what they give: "rotates" (1 or 0), "base" (0 stands still) or
+    "rotary_fraction".
+    """
     found: dict[str, list[float]] = {}
     for key, meaning in part.row.get("lists", {}).items():
         values = part.config.get(key)
@@ -187,7 +201,9 @@ def _name(name: str, own: Mapping[str, float], others: list[dict[str, float]]) -
 
 
 def _unlisted(part: Part, types: list[LayerType]) -> list[LayerType]:
-    """Return the layer types where no list parts them, but every n-th layer may stand still (no_rope_layers of transformers)."""
+    """Return the layer types where no list parts them, but every n-th layer may stand still
+    (no_rope_layers of transformers).
+    """
     still = part.row.get("still_every")
     if still is None:
         return types

@@ -34,7 +34,9 @@ class Ledger:
 
 
 class Section:
-    """A dictionary of the source that records which of its keys were read; a null is as good as no key."""
+    """A dictionary of the source that records which of its keys were read; a null is as good as no
+    key.
+    """
 
     def __init__(self, mapping: Mapping[str, Any], ledger: Ledger, path: str = "") -> None:
         if not isinstance(mapping, Mapping):
@@ -53,7 +55,9 @@ class Section:
         return f"{self.path}.{name}" if self.path else name
 
     def peek(self, name: str) -> Any:
-        """Return a value, or None, without recording that it was read; dots go down into dictionaries."""
+        """Return a value, or None, without recording that it was read; dots go down into
+        dictionaries.
+        """
         if name in self.mapping:
             return self.mapping[name]
         value: Any = self.mapping
@@ -70,7 +74,9 @@ class Section:
         return value
 
     def first(self, names: tuple[str, ...], why: str) -> Any:
-        """Return the value of the first of these names that is there; the others are recorded as ignored."""
+        """Return the value of the first of these names that is there; the others are recorded as
+        ignored.
+        """
         found = [name for name in dict.fromkeys(names) if name in self]
         for other in found[1:]:
             self.ignore(other, f"{found[0]} says it already")

@@ -1,4 +1,6 @@
-"""Reading params.json, as Meta and Mistral publish it beside their own weights: complex numbers, that is interleaved pairs."""
+"""Reading params.json, as Meta and Mistral publish it beside their own weights: complex numbers,
+that is interleaved pairs.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,7 +42,9 @@ LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "origi
 
 
 def is_params(config: Mapping[str, Any]) -> bool:
-    """Tell whether a dictionary is a params.json: its width is called dim, and it names no model_type."""
+    """Tell whether a dictionary is a params.json: its width is called dim, and it names no
+    model_type.
+    """
     return "dim" in config and "n_heads" in config and "model_type" not in config
 
 
@@ -124,7 +128,9 @@ def _scaling(keys: Section, strict: bool) -> ScalingRule | None:
 
 
 def _llama_defaults(keys: Section) -> tuple[dict[str, Any], str]:
-    """Return what Meta's code has where the file says nothing: Llama 4, Llama 3.2 of 1B and 3B, and all others differ."""
+    """Return what Meta's code has where the file says nothing: Llama 4, Llama 3.2 of 1B and 3B, and
+    all others differ.
+    """
     if "nope_layer_interval" in keys or "moe_args" in keys:
         return LLAMA3 | {"factor": 16.0, "high_freq_factor": 1.0}, f"{LLAMA_4}: validate"
     dim = keys.peek("dim")
@@ -139,7 +145,9 @@ def _llama_defaults(keys: Section) -> tuple[dict[str, Any], str]:
 
 
 def _deepseek(keys: Section) -> YaRN:
-    """Return the YaRN of DeepSeek's own inference code, which has it whatever the file says; its A is 1."""
+    """Return the YaRN of DeepSeek's own inference code, which has it whatever the file says; its A
+    is 1.
+    """
     given = {name: keys.get(key, "of YaRN") for name, (key, _) in DEEPSEEK.items()}
     for name, (key, default) in DEEPSEEK.items():
         if given[name] is None:
@@ -152,7 +160,9 @@ def _deepseek(keys: Section) -> YaRN:
 
 
 def _yarn(yarn: Section, strict: bool) -> YaRN:
-    """Return Mistral's YaRN: beta and alpha are beta_fast and beta_slow; without apply_scale, A is 1."""
+    """Return Mistral's YaRN: beta and alpha are beta_fast and beta_slow; without apply_scale, A is
+    1.
+    """
     names = {
         "factor": "factor",
         "original_max_position": "original_max_position_embeddings",
@@ -189,7 +199,9 @@ def _pixtral(keys: Section, part: str, request: Request, found: Ropes) -> None:
 
 
 def _llama4_vision(keys: Section, part: str, request: Request, found: Ropes) -> None:
-    """Llama 4: the first half of the pairs turns with the column, the second with the row; positions start at 1."""
+    """Llama 4: the first half of the pairs turns with the column, the second with the row;
+    positions start at 1.
+    """
     head_dim = _head_dim(keys)
     source = "meta-llama/llama-models models/llama4/vision/encoder.py"
     keywords = {
@@ -207,7 +219,9 @@ def _llama4_vision(keys: Section, part: str, request: Request, found: Ropes) -> 
 
 
 def _whisper(keys: Section, part: str, request: Request, found: Ropes) -> None:
-    """Voxtral: the encoder of the realtime models rotates interleaved; the others have sinusoidal positions."""
+    """Voxtral: the encoder of the realtime models rotates interleaved; the others have sinusoidal
+    positions.
+    """
     source = "executorch examples/models/voxtral_realtime/model.py"
     kind = keys.get("pos_embed", "the kind of positions")
     theta = keys.get("rope_theta", "the base")

@@ -1,4 +1,6 @@
-"""The models inside a Hugging Face configuration: which have a RoPE to read, and which row each goes by."""
+"""The models inside a Hugging Face configuration: which have a RoPE to read, and which row each
+goes by.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,7 +14,8 @@ from ropecore.report import Fact
 ABOUT_ROPE = re.compile("rope|rotary")  # keys that must not go unnoticed
 ROPE_KEYS = ("rope_scaling", "rope_parameters")  # rope dictionaries, in transformers' order
 
-# keys under which a file of another program (MLC) keeps the whole configuration, while its family stands outside
+# keys under which a file of another program (MLC) keeps the whole configuration, while its family
+# stands outside
 WRAPPERS = ("model_config", "config", "hf_config")
 
 SIZES = (
@@ -40,7 +43,9 @@ TEXT = ("llm_config", "language_config", "language_model_config", "text_model_co
 
 @dataclass(frozen=True)
 class Part:
-    """One model inside a configuration: its name, its keys, the row of its family, and keys outside that it repeats."""
+    """One model inside a configuration: its name, its keys, the row of its family, and keys outside
+    that it repeats.
+    """
 
     name: str
     config: Mapping[str, Any]
@@ -51,7 +56,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Request:
-    """What the caller asked for: where it comes from, whether unknown keys are refused, and what is known beside it."""
+    """What the caller asked for: where it comes from, whether unknown keys are refused, and what is
+    known beside it.
+    """
 
     source: str
     strict: bool = True
@@ -62,7 +69,9 @@ class Request:
 def parts(
     config: Mapping[str, Any], name: str, request: Request, unread: list[Fact], family: str = ""
 ) -> Iterator[Part]:
-    """Yield the models of a configuration, sub-configurations first; unread gets those that nothing can read."""
+    """Yield the models of a configuration, sub-configurations first; unread gets those that nothing
+    can read.
+    """
     config = _unwrapped(config)
     family = choose_family(config, family or (not name and request.family) or None, request.strict)
     row = families().get(family, {})
@@ -93,7 +102,9 @@ def parts(
 
 
 def _unwrapped(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the configuration that another program's file wraps, with the family that stands outside."""
+    """Return the configuration that another program's file wraps, with the family that stands
+    outside.
+    """
     for key in WRAPPERS:
         inner = config.get(key)
         if isinstance(inner, Mapping) and _is_model(inner) and not _is_model(config):
@@ -113,7 +124,9 @@ def text_keys(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _sub_configs(config: Mapping[str, Any], row: Row) -> Iterator[tuple[str, Mapping[str, Any], str]]:
-    """Yield the sub-configurations with their families; all of the row's where the source is a model type alone."""
+    """Yield the sub-configurations with their families; all of the row's where the source is a
+    model type alone.
+    """
     children = row.get("parts", {})
     if not set(config) - {"model_type"}:
         config = {**config, **{key: {} for key in children}}
@@ -136,7 +149,9 @@ def _short(key: str) -> str:
 
 
 def _rope_keys(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys about RoPE that the configuration itself has, without its parts; a null is no key."""
+    """Return the keys about RoPE that the configuration itself has, without its parts; a null is no
+    key.
+    """
     return {key: value for key, value in config.items() if ABOUT_ROPE.search(key) and value is not None}
 
 

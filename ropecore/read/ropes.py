@@ -10,7 +10,8 @@ from ropecore.report import Fact, Report
 class Ropes(dict[str, RopeConfig | None]):
     """RoPEs by name, "part" or "part/layer_type", None for what does not rotate.
 
-    reports: how each was read; of what does not rotate, why.  unread: parts of the source that nothing here can read.
+    reports: how each was read; of what does not rotate, why.  unread: parts of the source that
+    nothing here can read.
     """
 
     def __init__(self) -> None:

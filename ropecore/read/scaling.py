@@ -1,4 +1,6 @@
-"""A rope dictionary (`rope_scaling`, `rope_parameters`) as a scaling rule: names, aliases and parameters of chapter 5."""
+"""A rope dictionary (`rope_scaling`, `rope_parameters`) as a scaling rule: names, aliases and
+parameters of chapter 5.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,14 +44,18 @@ SILENT = {
 
 @dataclass(frozen=True)
 class Lengths:
-    """The lengths that rules read beside the rope dictionary: the configuration's longest and original context."""
+    """The lengths that rules read beside the rope dictionary: the configuration's longest and
+    original context.
+    """
 
     longest: Callable[[], int | None]  # called, and recorded as used, only where a rule needs it
     original: Callable[[], int | None]
 
 
 def rule_name(rope: Section, strict: bool) -> str:
-    """Return the rule that `rope_type` and `type` name, aliases resolved; two that differ are refused."""
+    """Return the rule that `rope_type` and `type` name, aliases resolved; two that differ are
+    refused.
+    """
     given = [rope.get(key, "names the rule") for key in ("rope_type", "type") if key in rope]
     names = [ALIASES.get(name, name) if isinstance(name, str) else name for name in given]
     for name in names:
@@ -63,7 +69,9 @@ def rule_name(rope: Section, strict: bool) -> str:
 
 
 def read_rule(rope: Section, lengths: Lengths, strict: bool) -> ScalingRule | None:
-    """Return the scaling rule of a rope dictionary, or None; keys that its rule does not know are refused (R-12.6)."""
+    """Return the scaling rule of a rope dictionary, or None; keys that its rule does not know are
+    refused (R-12.6).
+    """
     name = rule_name(rope, strict)
     for key, why in SILENT.items():
         rope.ignore(key, why)
@@ -120,7 +128,9 @@ def _yarn(rope: Section, lengths: Lengths) -> YaRN:
 
 
 def _yarn_attention(rope: Section, factor: float) -> float | None:
-    """Return A where a key gives it; vLLM's attn_factor multiplies YaRN's own, and its extrapolation_factor must be 1."""
+    """Return A where a key gives it; vLLM's attn_factor multiplies YaRN's own, and its
+    extrapolation_factor must be 1.
+    """
     if rope.get("extrapolation_factor", "must be 1") not in (None, 1):
         cure = "Blend the frequencies yourself and pass inv_freq."
         raise RopeError(
@@ -215,7 +225,9 @@ def multiply(factor: float, temperature: Decimal) -> float:
 
 
 def softmax_note(factor: float, mscale_all_dim: float) -> str:
-    """Return the note on the factor of scores that goes with a YaRN whose own A does not hold it (R-9.8)."""
+    """Return the note on the factor of scores that goes with a YaRN whose own A does not hold it
+    (R-9.8).
+    """
     with sixty_digits():
         scale = float(yarn_temperature(factor, mscale_all_dim) ** 2)
     return f"scores are multiplied by {scale:.6g}, yarn_softmax_scale({factor:g}, {mscale_all_dim:g}), beside the attention factor"
@@ -237,7 +249,9 @@ def _length(value: int | None, name: str) -> int:
 
 
 def _original(rope: Section, lengths: Lengths) -> int:
-    """Return L: the configuration's own original length, else the dictionary's, else the longest (transformers' order)."""
+    """Return L: the configuration's own original length, else the dictionary's, else the longest
+    (transformers' order).
+    """
     own = lengths.original()
     if own is not None:
         rope.ignore("original_max_position_embeddings", "the configuration's own goes first (transformers)")
@@ -250,7 +264,9 @@ def _original(rope: Section, lengths: Lengths) -> int:
 
 
 def _factor(rope: Section, lengths: Lengths, original: int) -> float:
-    """Return the factor, or the ratio of the longest and the original length where it is not given."""
+    """Return the factor, or the ratio of the longest and the original
+    length where it is not given.
+    """
     given = rope.get("factor", "stretches the context")
     if given is not None:
         return number(rope.label("factor"), given)

@@ -1,8 +1,10 @@
-"""Weights: the permutation of query and key rows that takes a model from one pairing to another (rope.md chapter 3).
+"""Weights: the permutation of query and key rows that takes a model from one pairing to another
+(rope.md chapter 3).
 
-A rotation acts on the lanes that the projections q and k write.  Two plans with the same rows on other lanes give the same scores
-if the lanes of both projections are permuted alike; with them go everything that has one entry a lane: biases, norm weights,
-quantisation scales, LoRA's B.  Values and the output projection stay as they are.
+A rotation acts on the lanes that the projections q and k write.  Two plans with the same rows on
+other lanes give the same scores if the lanes of both projections are permuted alike; with them go
+everything that has one entry a lane: biases, norm weights, quantisation scales, LoRA's B.  Values
+and the output projection stay as they are.
 """
 
 import fnmatch
@@ -69,17 +71,22 @@ def convert_pairing(
 ) -> Any:
     """Return a tensor of the query or key projection, as a model that rotates by plan_to needs it.
 
-    new[h D + i] = old[h D + order[i]] along `axis`, for each head h by itself, with order = `lane_order(plan_from, plan_to)`: grouped
-    heads need nothing more than their own number.  Convert q and k alike, and every tensor that has an entry a lane:
+    new[h D + i] = old[h D + order[i]] along `axis`, for each head h by itself, with order =
+    `lane_order(plan_from, plan_to)`: grouped heads need nothing more than their own number.
+    Convert q and k alike, and every tensor that has an entry a lane:
 
-    kind "rows"    a projection (n_heads D, in); "bias" (n_heads D); "lora_b" (n_heads D, rank), the A factor stays as it is
+    kind "rows"    a projection (n_heads D, in); "bias" (n_heads D); "lora_b" (n_heads D, rank), the
+                   A factor stays as it is
          "norm"    a q or k norm's weight: (D) shared by the heads, or (n_heads D)
-         "scale"   quantisation scales: one a row, or one a block of n_heads D / size rows.  Blocks must hold whole heads, or lanes
-                   that move together; one scale for the whole tensor stays as it is.  Here n_heads must be given
+         "scale"   quantisation scales: one a row, or one a block of n_heads D / size rows.  Blocks
+                   must hold whole heads, or lanes
+                   that move together; one scale for the whole tensor stays as it is.  Here n_heads
+                     must be given
 
-    weight: an array of NumPy (ml_dtypes included), torch, JAX, CuPy or any array-API library; it is not changed.
-    n_heads: heads of *this* tensor (a key projection has n_kv_heads); None: as many as fit.  It tells a packed tensor from a plain one.
-    RopeError if the plans are not one rotation on two sets of lanes, or the size does not fit.  Rules R-3.7, R-3.8.
+    weight: an array of NumPy (ml_dtypes included), torch, JAX, CuPy or any array-API library; it is
+    not changed. n_heads: heads of *this* tensor (a key projection has n_kv_heads); None: as many as
+    fit.  It tells a packed tensor from a plain one. RopeError if the plans are not one rotation on
+    two sets of lanes, or the size does not fit.  Rules R-3.7, R-3.8.
     """
     order = lane_order(plan_from, plan_to)
     weight = _array(weight, scalar=kind == "scale")
@@ -108,11 +115,13 @@ def _array(weight: Any, scalar: bool) -> Any:
 
 @checked
 def lane_order(plan_from: Plan, plan_to: Plan) -> IntArray:
-    """Return order (head_dim,): lane i of a head under plan_to is lane order[i] of the head under plan_from.
+    """Return order (head_dim,): lane i of a head under plan_to is lane order[i] of the head under
+    plan_from.
 
-    Rows are matched by the bits of their frequencies and magnitudes; a row that turns the other way is the same row with its
-    lanes exchanged.  Rows of equal frequency, and lanes in no row, keep their order.  Lanes written are free, as scores do not show
-    them.  RopeError if the rows do not match.  Rule R-3.7.
+    Rows are matched by the bits of their frequencies and magnitudes; a row that turns the other way
+    is the same row with its lanes exchanged.  Rows of equal frequency, and lanes in no row, keep
+    their order.  Lanes written are free, as scores do not show them.  RopeError if the rows do not
+    match.  Rule R-3.7.
     """
     same = (
         ("head_dim", plan_from.head_dim, plan_to.head_dim),
@@ -139,8 +148,8 @@ def lane_order(plan_from: Plan, plan_to: Plan) -> IntArray:
 def entry_order(order: IntArray, size: int, rotates: Sequence[bool] | None, kind: str) -> IntArray:
     """Return the order of the `size` entries of a tensor of this kind; see `convert_pairing`.
 
-    order: of the lanes of a head.  rotates: for each head of the tensor, whether it is a query or key head (those of v in a fused
-    projection are not); None: as many heads as fit, and all rotate.
+    order: of the lanes of a head.  rotates: for each head of the tensor, whether it is a query or
+    key head (those of v in a fused projection are not); None: as many heads as fit, and all rotate.
     """
     head_dim = len(order)
     if kind == "scale":
@@ -159,7 +168,9 @@ def entry_order(order: IntArray, size: int, rotates: Sequence[bool] | None, kind
 
 
 def row_order(order: IntArray, rotates: Sequence[bool]) -> IntArray:
-    """Return the order of the rows of a tensor of whole heads, (n_heads D,): `order` in heads that rotate, others as they are."""
+    """Return the order of the rows of a tensor of whole heads, (n_heads D,): `order` in heads that
+    rotate, others as they are.
+    """
     lanes = np.where(np.asarray(rotates, bool)[:, None], order, np.arange(len(order)))
     return np.asarray(lanes + len(order) * np.arange(len(rotates))[:, None], np.int64).ravel()
 
@@ -167,7 +178,8 @@ def row_order(order: IntArray, rotates: Sequence[bool]) -> IntArray:
 def block_order(rows: IntArray, n_blocks: int) -> IntArray:
     """Return the order of scales that each stand for a block of len(rows) / n_blocks rows.
 
-    New block b is old block order[b] if all its rows come from that one; RopeError where a block would mix rows of several.
+    New block b is old block order[b] if all its rows come from that one; RopeError where a block
+    would mix rows of several.
     """
     if n_blocks < 1 or len(rows) % n_blocks:
         reason = f"do not divide the {len(rows)} rows evenly"
@@ -191,7 +203,9 @@ def _scale_order(order: IntArray, size: int, rotates: Sequence[bool] | None) -> 
 
 
 def _sorted_rows(plan: RotaryPlan) -> tuple[npt.NDArray[np.float64], IntArray]:
-    """Return keys (n, n_axes + 1) and lanes (n, 2) of the rows that do something, turned to a positive frequency and sorted by key."""
+    """Return keys (n, n_axes + 1) and lanes (n, 2) of the rows that do something, turned to a
+    positive frequency and sorted by key.
+    """
     rows = np.arange(plan.n_pairs)
     leading = plan.frequencies[rows, np.argmax(plan.frequencies != 0, axis=1)]  # first that is not 0, if any
     backwards = (leading < 0)[:, None]
@@ -228,14 +242,15 @@ def _take(weight: Any, order: IntArray, axis: int) -> Any:
 
 @dataclass(frozen=True)
 class Projections:
-    """Which tensors of a checkpoint have an entry a query or key lane, by their names, and how their entries move.
+    """Which tensors of a checkpoint have an entry a query or key lane, by their names, and how
+    their entries move.
 
-    order: of the lanes of a head, from `lane_order`.  n_heads, n_kv_heads: by which packed and gated projections are told from plain
-    ones.
-    fused: how a fused q, k, v projection is laid out: "concat" (all q heads, all k heads, all v heads) or "grouped" (for each key
-    head: its query heads, itself, its value head; GPT-NeoX, InternLM 2).
-    patterns: pairs (role, glob of tensor names), with roles of ROLES; None: the usual names, outside vision and audio towers.
-    layers: the order of the layers that have another one, by their number in a tensor's name.
+    order: of the lanes of a head, from `lane_order`.  n_heads, n_kv_heads: by which packed and
+    gated projections are told from plain ones. fused: how a fused q, k, v projection is laid out:
+    "concat" (all q heads, all k heads, all v heads) or "grouped" (for each key head: its query
+    heads, itself, its value head; GPT-NeoX, InternLM 2). patterns: pairs (role, glob of tensor
+    names), with roles of ROLES; None: the usual names, outside vision and audio towers. layers: the
+    order of the layers that have another one, by their number in a tensor's name.
     """
 
     order: IntArray
@@ -267,11 +282,14 @@ class Projections:
         return roles.pop()
 
     def leaves(self, name: str) -> bool:
-        """Return whether a tensor is left as it is although it is named like a query or key projection: a vision or audio tower's."""
+        """Return whether a tensor is left as it is although it is named like a query or key
+        projection: a vision or audio tower's.
+        """
         return self.patterns is None and in_tower(name) and any(_matches(name, glob) for _, glob in PATTERNS)
 
     def tensor_order(self, name: str, shape: Sequence[int]) -> IntArray | None:
-        """Return the order of a tensor's entries along its first axis (a norm: of all its elements), or None where it stays.
+        """Return the order of a tensor's entries along its first axis (a norm: of all its
+        elements), or None where it stays.
 
         RopeError for a tensor that must change and cannot be understood.
         """
@@ -315,7 +333,9 @@ def _matches(name: str, glob: str) -> bool:
 
 
 def _kind(role: str, name: str) -> str | None:
-    """Return which of KINDS a tensor of a query or key module is, or None where it has no entry a lane."""
+    """Return which of KINDS a tensor of a query or key module is, or None where it has no entry a
+    lane.
+    """
     parts = name.split(".")
     if role.endswith("norm"):
         return "norm"

@@ -1,8 +1,10 @@
-"""Checkpoints: safetensors files converted to another pairing, a few megabytes at a time (rope.md chapter 3).
+"""Checkpoints: safetensors files converted to another pairing, a few megabytes at a time (rope.md
+chapter 3).
 
-Every tensor is copied as raw bytes, or with the rows of its heads in another order, so any dtype passes and nothing is rounded.
-The result is written into a folder beside the output and moved into place when each of its bytes has been read back.  That folder
-keeps a journal, so that a run that was killed goes on where it stopped.
+Every tensor is copied as raw bytes, or with the rows of its heads in another order, so any dtype
+passes and nothing is rounded. The result is written into a folder beside the output and moved into
+place when each of its bytes has been read back.  That folder keeps a journal, so that a run that
+was killed goes on where it stopped.
 """
 
 import hashlib
@@ -47,7 +49,9 @@ Moves = Mapping[str, IntArray]  # by tensor: where the entries of each window co
 
 
 class VerificationError(RuntimeError):
-    """What was written is not what should have been: the disk failed, or the checkpoint changed meanwhile."""
+    """What was written is not what should have been: the disk failed, or the checkpoint changed
+    meanwhile.
+    """
 
 
 class Tensor(NamedTuple):
@@ -67,7 +71,9 @@ class Tensor(NamedTuple):
 
 @dataclass(frozen=True)
 class Header:
-    """What a safetensors file says of itself: its tensors in the order of their bytes, and its metadata."""
+    """What a safetensors file says of itself: its tensors in the order of their bytes, and its
+    metadata.
+    """
 
     tensors: tuple[Tensor, ...]
     metadata: Mapping[str, str]
@@ -79,7 +85,9 @@ class Header:
         return self.tensors[-1].stop if self.tensors else 0
 
     def to_bytes(self) -> bytes:
-        """Return the header as the format has it: a length, and JSON that is padded to a multiple of 8."""
+        """Return the header as the format has it: a length, and JSON that is padded to a multiple
+        of 8.
+        """
         mapping: dict[str, Any] = {"__metadata__": dict(self.metadata)} if self.metadata else {}
         for tensor in self.tensors:
             offsets = [tensor.start, tensor.stop]
@@ -106,7 +114,9 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `convert_checkpoint` did: names of the tensors that changed, and of those that look alike and were left."""
+    """What `convert_checkpoint` did: names of the tensors that changed, and of those that look
+    alike and were left.
+    """
 
     output: Path
     shards: tuple[str, ...]
@@ -163,16 +173,18 @@ def convert_checkpoint(
 ) -> Conversion:
     """Convert a safetensors checkpoint that rotates by plan_from into one that rotates by plan_to.
 
-    source: a .safetensors file, an index (*.safetensors.index.json), a folder with one of them, or what `open_checkpoint` made of
-    it.  output: a file for a file, a folder for an index or a folder; it must not exist yet (an empty folder may).
-    Configurations and tokenizers are not copied.
-    n_heads, n_kv_heads, fused, patterns: which tensors change and how they hold heads; see `Projections`.
-    layers: plan_from and plan_to of the layers that have others, by number.
-    progress: called with bytes done and bytes in all; every byte counts twice, written and read back.  dry_run: write nothing.
+    source: a .safetensors file, an index (*.safetensors.index.json), a folder with one of them, or
+    what `open_checkpoint` made of it.  output: a file for a file, a folder for an index or a
+    folder; it must not exist yet (an empty folder may). Configurations and tokenizers are not
+    copied. n_heads, n_kv_heads, fused, patterns: which tensors change and how they hold heads; see
+    `Projections`. layers: plan_from and plan_to of the layers that have others, by number.
+    progress: called with bytes done and bytes in all; every byte counts twice, written and read
+    back.  dry_run: write nothing.
 
-    A run that was killed is finished by the same call, and gives the same bytes.  Memory: a few chunks, or one head's rows of a
-    projection if those are more.  The files' metadata then say `ropecore.pairing`, and converting twice is refused.
-    RopeError for what cannot be converted, before anything is written; VerificationError; OSError.  Rules R-2.5, R-3.1 to R-3.4.
+    A run that was killed is finished by the same call, and gives the same bytes.  Memory: a few
+    chunks, or one head's rows of a projection if those are more.  The files' metadata then say
+    `ropecore.pairing`, and converting twice is refused. RopeError for what cannot be converted,
+    before anything is written; VerificationError; OSError.  Rules R-2.5, R-3.1 to R-3.4.
     """
     checkpoint = source if isinstance(source, Checkpoint) else open_checkpoint(source)
     target = _target(checkpoint, Path(output))
@@ -198,7 +210,9 @@ def convert_checkpoint(
 
 @checked
 def open_checkpoint(path: PathLike) -> Checkpoint:
-    """Return the files of a checkpoint with their headers: of a .safetensors file, an index, or a folder that has one of them."""
+    """Return the files of a checkpoint with their headers: of a .safetensors file, an index, or a
+    folder that has one of them.
+    """
     path = Path(path)
     if path.is_dir():
         found = sorted(path.glob(f"*{INDEX_SUFFIX}")) or sorted(path.glob("*.safetensors"))
@@ -220,10 +234,12 @@ def open_checkpoint(path: PathLike) -> Checkpoint:
 
 @checked
 def read_header(path: PathLike) -> Header:
-    """Return the header of a safetensors file, checked against the file: sizes, offsets, overlaps, gaps, keys given twice.
+    """Return the header of a safetensors file, checked against the file: sizes, offsets, overlaps,
+    gaps, keys given twice.
 
-    A file is a 64-bit little-endian length, that many bytes of JSON, and the tensors' bytes without gaps.
-    RopeError for anything else, as a file is not trusted.  Source: github.com/huggingface/safetensors.
+    A file is a 64-bit little-endian length, that many bytes of JSON, and the tensors' bytes without
+    gaps. RopeError for anything else, as a file is not trusted.  Source:
+    github.com/huggingface/safetensors.
     """
     try:
         with open_file("checkpoint", path) as file:
@@ -314,7 +330,9 @@ def _check_not_converted(checkpoint: Checkpoint, pairing: str) -> None:
 
 
 def _check_roles(projections: Projections, converted: Sequence[str]) -> None:
-    """Refuse to convert nothing, or queries without keys: scores would be of lanes in two orders."""
+    """Refuse to convert nothing, or queries without keys: scores would
+    be of lanes in two orders.
+    """
     if not converted:
         cure = "Name them by patterns, for example q=*.query.* and k=*.key.*."
         raise RopeError("checkpoint", "no tensor", "has the name of a query or key projection", cure)
@@ -331,7 +349,9 @@ def _shard(name: str, header: Header, projections: Projections, pairing: str) ->
 
 
 def _moves(header: Header, projections: Projections) -> dict[str, IntArray]:
-    """Return for each tensor that changes how entries move within its windows, (n_windows, entries): mostly, a window is a head."""
+    """Return for each tensor that changes how entries move within its windows, (n_windows,
+    entries): mostly, a window is a head.
+    """
     moves = {}
     for tensor in header.tensors:
         order = projections.tensor_order(tensor.name, tensor.shape)
@@ -412,7 +432,9 @@ def _write_shard(source: FileIO, stage: "_Stage", shard: _Shard, commit_every: i
 
 
 def _pieces(source: FileIO, shard: _Shard, tensor: Tensor) -> Iterator[memoryview]:
-    """Yield the bytes of a tensor, with the entries of each window in their new order; a piece is valid until the next."""
+    """Yield the bytes of a tensor, with the entries of each window in their new order; a piece is
+    valid until the next.
+    """
     moves = shard.moves.get(tensor.name)
     windows = _windows(source, shard.old, tensor, moves)
     if moves is None:
@@ -452,7 +474,9 @@ def _restores(old: memoryview, new: memoryview, order: IntArray | None) -> bool:
 
 
 def _windows(file: FileIO, header: Header, tensor: Tensor, moves: IntArray | None) -> Iterator[memoryview]:
-    """Yield the bytes of a tensor by windows of its moves, or by chunks; each view is valid until the next."""
+    """Yield the bytes of a tensor by windows of its moves, or by chunks; each view is valid until
+    the next.
+    """
     left = tensor.n_bytes
     step = CHUNK if moves is None else left // len(moves)
     buffer = memoryview(bytearray(min(step, left)))
@@ -485,7 +509,9 @@ def _silent(done: int, total: int) -> None:
 
 
 def _fingerprint(checkpoint: Checkpoint, shards: Sequence[_Shard]) -> str:
-    """Return a digest of all that decides the result's bytes; sources are told by size and time, as hashing them takes long."""
+    """Return a digest of all that decides the result's bytes; sources are told by size and time, as
+    hashing them takes long.
+    """
     digest = hashlib.sha256(JOURNAL.encode())
     for shard in shards:
         stat = (checkpoint.folder / shard.name).stat()
@@ -510,7 +536,9 @@ def _stage_folder(target: Path) -> Path:
 
 @contextmanager
 def _stage(target: Path, job: str) -> Iterator["_Stage"]:
-    """Open the folder beside the target, as an earlier run of the same job left it or empty, for this process alone."""
+    """Open the folder beside the target, as an earlier run of the same job left it or empty, for
+    this process alone.
+    """
     folder = _stage_folder(target)
     folder.mkdir(parents=True, exist_ok=True)
     was_empty = not any(folder.iterdir())
@@ -531,7 +559,9 @@ def _stage(target: Path, job: str) -> Iterator["_Stage"]:
 
 
 def _complete_lines(journal: bytes) -> tuple[list[dict[str, Any]], int]:
-    """Return the journal's entries and their length in bytes; the last line may have been cut off."""
+    """Return the journal's entries and their length in bytes; the last
+    line may have been cut off.
+    """
     length = journal.rfind(b"\n") + 1
     try:
         entries = [parse_json("journal", line) for line in journal[:length].splitlines()]
@@ -544,8 +574,9 @@ def _complete_lines(journal: bytes) -> tuple[list[dict[str, Any]], int]:
 class _Stage:
     """The folder in which a result is written, and the journal of what of it is on the disk.
 
-    folder/journal.jsonl holds the job, then a line {"shard", "bytes"} a commit, and {"published"} before the last step;
-    folder/files holds complete and verified files by their names, and the one that is being written as NAME.partial.
+    folder/journal.jsonl holds the job, then a line {"shard", "bytes"} a commit, and {"published"}
+    before the last step; folder/files holds complete and verified files by their names, and the one
+    that is being written as NAME.partial.
     """
 
     def __init__(
@@ -560,7 +591,9 @@ class _Stage:
         return self.files / f"{shard}.partial"
 
     def bytes_of(self, shard: str) -> int:
-        """Return how many bytes of a shard are there, as far as the journal says and the file has."""
+        """Return how many bytes of a shard are there, as far as the
+        journal says and the file has.
+        """
         if (self.files / shard).exists():
             return (self.files / shard).stat().st_size
         noted = self._bytes.get(shard, 0)
@@ -582,7 +615,9 @@ class _Stage:
         self.partial(shard).unlink(missing_ok=True)
 
     def may_be_published(self) -> bool:
-        """Return whether an earlier run may have been killed after its result was in place: nothing of it is here any more."""
+        """Return whether an earlier run may have been killed after its result was in place: nothing
+        of it is here any more.
+        """
         moved_away = not self.files.exists() or not any(self.files.iterdir())
         return moved_away and self._published and self.target.exists()
 

@@ -1,4 +1,6 @@
-"""One function a kind of case: each takes the input, works out the result, and returns the case object (README, Format)."""
+"""One function a kind of case: each takes the input, works out the result, and returns the case
+object (README, Format).
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -86,7 +88,9 @@ def rotated(question: Question) -> truth.Values:
 
 
 def y_of(question: Question) -> Array:
-    """Return the result array of a rotate input; lanes in no row keep the sign of a zero (R-2.2)."""
+    """Return the result array of a rotate input; lanes in no row keep
+    the sign of a zero (R-2.2).
+    """
     found, x = rotated(question), question["x"]
     result = bounded(x["shape"], found.values, found.bounds)
     turned, size = {lane for pair in question["plan"]["lanes"] for lane in pair}, x["shape"][-1]
@@ -196,7 +200,9 @@ def shift(case_id: str, config: Mapping[str, Any], about: About, *, x: Data, del
 
 
 def frequencies(case_id: str, config: Mapping[str, Any], about: About, seq_len: int | None = None) -> Case:
-    """The frequencies of a configuration, in the order of pairs (R-4.4; withdrawn ones keep the bounds of R-4.2)."""
+    """The frequencies of a configuration, in the order of pairs (R-4.4; withdrawn ones keep the
+    bounds of R-4.2).
+    """
     found = plan.frequencies(config, seq_len, of_r_4_2=case_id in WITHDRAWN)
     matrix, relative = flat(found.matrix), flat(found.relative)
     result = value(
@@ -314,7 +320,9 @@ def ambient(case_id: str, config: Mapping[str, Any], about: About, mode: str, **
 
 
 def beside(case_id: str, config: Mapping[str, Any], about: About, heads: int, **given: Any) -> Case:
-    """A rotate input that is a part of a larger array: so many heads behind those of x are not passed (R-2.8)."""
+    """A rotate input that is a part of a larger array: so many heads behind those of x are not
+    passed (R-2.8).
+    """
     question = rotation(config, **given)
     shape, at = list(question["x"]["shape"]), question["tensor_format"].index("h")
     others = inputs.numbers([*shape[:at], heads, *shape[at + 1 :]], "v")
@@ -336,9 +344,11 @@ def weights(
     n_heads: int,
     rows: int,
 ) -> Case:
-    """A tensor of the query or key projection, from the lanes of one configuration to those of another (R-3.3).
+    """A tensor of the query or key projection, from the lanes of one configuration to those of
+    another (R-3.3).
 
-    tensor: rows, bias, norm, scale or lora_b.  rows: entries that have an entry a lane; a matrix has two columns.
+    tensor: rows, bias, norm, scale or lora_b.  rows: entries that have an entry a lane; a matrix
+    has two columns.
     """
     made = [plan.of_config(config) for config in configs]
     weight = inputs.numbers([rows, 2] if tensor in ("rows", "lora_b") else [rows], "w")
@@ -359,7 +369,9 @@ def read(
     layer_type: str | None = None,
     seq_len: int | None = None,
 ) -> Case:
-    """A model's configuration file, and the plan that it describes; config None: it describes no rotation."""
+    """A model's configuration file, and the plan that it describes; config None: it describes no
+    rotation.
+    """
     canonical = None if config is None else plan.of_config(config, seq_len)
     asked = {"source": dict(source), "layer_type": layer_type, "seq_len": seq_len}
     question = asked | {"config": None if config is None else dict(config)}

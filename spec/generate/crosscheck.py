@@ -1,6 +1,7 @@
 """A second, shorter computation of every rotation: complex numbers, from the case object alone.
 
-It shares nothing with `truth` and `tensor` but mpmath, so that a slip there does not reach a vector.
+It shares nothing with `truth` and `tensor` but mpmath, so that a slip there does not reach a
+vector.
 """
 
 import itertools
@@ -73,7 +74,9 @@ def as_rotation(
 
 
 def rotations(case: Case) -> Iterator[tuple[list[Any], Object]]:
-    """Yield what was computed here and the result array it belongs to, for every kind that rotates."""
+    """Yield what was computed here and the result array it belongs to,
+    for every kind that rotates.
+    """
     result = case.get("result", {})
     match case["kind"]:
         case "rotate" | "ambient" | "beside" | "meta" if result["kind"] == "value":

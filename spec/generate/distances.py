@@ -1,4 +1,6 @@
-"""How far an implementation's own frequencies may be from the exact ones: rope.md R-4.4, in units of 2^-53."""
+"""How far an implementation's own frequencies may be from the exact ones: rope.md R-4.4, in units
+of 2^-53.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +16,9 @@ Rule = Mapping[str, Any]
 
 
 def relative(series: Series, scaling: Rule | None, of_r_4_2: bool = False) -> list[Exact]:
-    """Return the relative distance of each frequency; of_r_4_2: by the rule that R-4.4 replaced, for withdrawn vectors."""
+    """Return the relative distance of each frequency; of_r_4_2: by the rule that R-4.4 replaced,
+    for withdrawn vectors.
+    """
     units = former(series, scaling) if of_r_4_2 else distances(series, scaling or {"rule": "none"})
     return [unit / 2**53 for unit in units]
 
@@ -56,7 +60,9 @@ def turns(scaling: Rule) -> tuple[Exact, Exact] | None:
 
 
 def blend(scaling: Rule) -> Exact:
-    """Return 1 + s max(1/3, low / (high - low)) for rules that blend; a band that is empty, and YaRN's, count 1/3."""
+    """Return 1 + s max(1/3, low / (high - low)) for rules that blend; a band that is empty, and
+    YaRN's, count 1/3.
+    """
     if scaling["rule"] not in BLENDING:
         return ONE
     low, high = turns(scaling) or (ZERO, ONE)
@@ -82,7 +88,9 @@ def open_range(series: Series, scaling: Rule) -> Callable[[int], Exact]:
 
 
 def former(series: Series, scaling: Rule | None) -> list[Exact]:
-    """Return the distances of R-4.2: (4 + |ln(b)| 2j/R), or 8 for the caller's own, times 1 + s/3 under rules that blend."""
+    """Return the distances of R-4.2: (4 + |ln(b)| 2j/R), or 8 for the caller's own, times 1 + s/3
+    under rules that blend.
+    """
     if series.own is not None:
         units = [mpf(0 if scaling is None else 8)] * series.pairs
     else:

@@ -39,7 +39,9 @@ def inline(value: Any) -> str:
 
 
 def lines(value: Mapping[str, Any], depth: int, indent: str = "") -> str:
-    """Return an object with one key a line, down to that depth; what lies deeper stands on its line."""
+    """Return an object with one key a line, down to that depth; what lies deeper stands on its
+    line.
+    """
     deeper = indent + " "
     parts = [
         f"{deeper}{inline(key)}: {lines(item, depth - 1, deeper) if depth > 1 and isinstance(item, Mapping) else inline(item)}"
@@ -78,7 +80,9 @@ def arrays(value: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]
 
 
 def tensor(data: list[Any]) -> tuple[str, bytes] | None:
-    """Return dtype and bytes of an array's numbers; None where 64 bits cannot hold one, as some reject cases have it."""
+    """Return dtype and bytes of an array's numbers; None where 64 bits cannot hold one, as some
+    reject cases have it.
+    """
     if any(isinstance(value, float) for value in data):
         return "F64", struct.pack(f"<{len(data)}d", *data)
     if all(isinstance(value, int) and abs(value) < 2**63 for value in data):
@@ -87,7 +91,9 @@ def tensor(data: list[Any]) -> tuple[str, bytes] | None:
 
 
 def safetensors(cases: Iterable[Case]) -> tuple[bytes, int]:
-    """Return the arrays of the cases in the safetensors format, and how many there are; names are in order, so bytes are too."""
+    """Return the arrays of the cases in the safetensors format, and how many there are; names are
+    in order, so bytes are too.
+    """
     named = {case["id"] + path: array for case in cases for path, array in arrays(case)}
     header: dict[str, Any] = {"__metadata__": {"schema": "ropecore-vectors/1", "license": LICENSE}}
     body = b""

@@ -1,4 +1,5 @@
-"""What each flag means: the wrong implementation that a case was made to catch, what it does, and where it was seen.
+"""What each flag means: the wrong implementation that a case was made to catch, what it does, and
+where it was seen.
 
 Threads are `owner/repository#number`.  An empty list: found by reasoning, not met yet.
 """

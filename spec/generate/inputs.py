@@ -1,4 +1,6 @@
-"""Inputs without symmetry, exact in bfloat16 and in float16 (field rule: nothing symmetric, never only ones)."""
+"""Inputs without symmetry, exact in bfloat16 and in float16 (field rule: nothing symmetric, never
+only ones).
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,10 +12,11 @@ LEVELS = 128
 
 
 def number(index: int, salt: int) -> float:
-    """Return an odd multiple of 1/32 below 4 in size: seven significant bits, so it is exact in every dtype.
+    """Return an odd multiple of 1/32 below 4 in size: seven significant bits, so it is exact in
+    every dtype.
 
-    A quadratic permutation of the 128 levels: 128 numbers in a row are distinct, and no two lanes, heads or tokens differ
-    by a constant, which a linear rule would give.
+    A quadratic permutation of the 128 levels: 128 numbers in a row are distinct, and no two lanes,
+    heads or tokens differ by a constant, which a linear rule would give.
     """
     block, place = divmod(index, LEVELS)
     level = (37 * place + 34 * place * place + 53 * block * block + 29 * block + 41 * salt + 19) % LEVELS

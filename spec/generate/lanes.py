@@ -30,7 +30,9 @@ def blocks(pairing: str, sections: Sequence[int], start: int) -> Lanes:
 
 
 def read_and_written(config: Mapping[str, Any]) -> tuple[Lanes, Lanes]:
-    """Return the lanes read and the lanes written of each pair j of a configuration (R-3.1 to R-3.5)."""
+    """Return the lanes read and the lanes written of each pair j of a configuration (R-3.1 to
+    R-3.5).
+    """
     start = config.get("lane_offset", 0)
     pairing = config["pairing"]
     out_pairing = config.get("out_pairing", pairing)
@@ -41,10 +43,11 @@ def read_and_written(config: Mapping[str, Any]) -> tuple[Lanes, Lanes]:
 
 
 def new_order(config_from: Mapping[str, Any], config_to: Mapping[str, Any], entries: int, n_heads: int) -> list[int]:
-    """Return for each new entry of a tensor the old one: pair j has other lanes, head by head; other lanes stay.
+    """Return for each new entry of a tensor the old one: pair j has other lanes, head by head;
+    other lanes stay.
 
-    Fewer entries than lanes stand for blocks of lanes: the block of a new entry's first lane is taken.  Exactly head_dim of
-    them are shared by the heads.
+    Fewer entries than lanes stand for blocks of lanes: the block of a new entry's first lane is
+    taken.  Exactly head_dim of them are shared by the heads.
     """
     head_dim = int(config_from["head_dim"])
     old, new = (read_and_written(config)[0] for config in (config_from, config_to))

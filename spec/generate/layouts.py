@@ -46,7 +46,9 @@ def matrix(plan: Plan, cos: list[Entry], sin: list[Entry]) -> Stored:
 
 
 def signed(plan: Plan, cos: list[Entry], sin: list[Entry]) -> Stored:
-    """Store one number a lane: sin negated on the first lane of each pair, 1 and 0 on lanes in no row (R-8.3)."""
+    """Store one number a lane: sin negated on the first lane of each pair, 1 and 0 on lanes in no
+    row (R-8.3).
+    """
     by_lane = [[ONE] * plan["head_dim"], [NIL] * plan["head_dim"]]
     for (first, second), c, s in zip(plan["lanes"], cos, sin, strict=True):
         by_lane[0][first] = by_lane[0][second] = c

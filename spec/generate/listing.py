@@ -12,7 +12,9 @@ NONE = "no vector: an exact rotation does not show this rule"
 
 
 def rules(page: str) -> dict[str, str]:
-    """Return the rules that the page defines, in order, each with the words that say what has its place."""
+    """Return the rules that the page defines, in order, each with the words that say what has its
+    place.
+    """
     return dict(RULE.findall(page))
 
 

@@ -30,7 +30,9 @@ def double(value: Exact) -> float:
 
 
 def rounded_up(value: Exact) -> float:
-    """Return a bound rounded up to three significant digits; anything that is not finite has the bound 0."""
+    """Return a bound rounded up to three significant digits; anything that is not finite has the
+    bound 0.
+    """
     if value == 0 or not mp.isfinite(value):
         return 0.0
     scaled: Exact = mp.ceil(value * mpf(2) ** FINEST)

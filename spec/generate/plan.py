@@ -38,7 +38,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Frequencies:
-    """What a configuration says about each pair j, nothing dropped; `relative` is the distance of R-4.4."""
+    """What a configuration says about each pair j, nothing dropped; `relative` is the distance of
+    R-4.4.
+    """
 
     matrix: list[list[float]]  # (pairs, axes)
     relative: list[list[Exact]]
@@ -58,7 +60,9 @@ def pair_count(config: Config) -> int:
 
 
 def frequencies(config: Config, seq_len: int | None = None, of_r_4_2: bool = False) -> Frequencies:
-    """Return F of a configuration in the order of pairs, each number rounded once (R-4.2, chapter 6)."""
+    """Return F of a configuration in the order of pairs, each number rounded once (R-4.2, chapter
+    6).
+    """
     own = config.get("inv_freq")
     if own is not None and isinstance(own[0], list):
         return mixed(config, own)
@@ -67,7 +71,8 @@ def frequencies(config: Config, seq_len: int | None = None, of_r_4_2: bool = Fal
     rule, a = config.get("scaling"), config.get("attention_factor")
     scaled = [rules.scale(series, rule, a) for series in all_series]
     bounds = [distances.relative(series, rule, of_r_4_2) for series in all_series]
-    # each series is dealt in order to its pairs: to all of them where it is shared, else to those of its axis
+    # each series is dealt in order to its pairs: to all of them where it is shared, else to those
+    # of its axis
     dealers = [iter(zip(one.frequencies, bound, strict=True)) for one, bound in zip(scaled, bounds, strict=True)]
     dealt = [next(dealers[axis if len(dealers) > 1 else 0]) for axis in axis_of]
     count, first = len(axis_names(config)), scaled[0]
@@ -82,7 +87,9 @@ def frequencies(config: Config, seq_len: int | None = None, of_r_4_2: bool = Fal
 
 
 def series_of(config: Config, seq_len: int | None) -> list[rules.Series]:
-    """Return the one series that all axes share (R-6.5), or one an axis with R = d = 2 S_a (R-6.6)."""
+    """Return the one series that all axes share (R-6.5), or one an axis
+    with R = d = 2 S_a (R-6.6).
+    """
     pairs, own = pair_count(config), config.get("inv_freq")
     sizes = [(pairs, config.get("frequency_dim", 2 * pairs))]
     if config.get("axis_frequencies", "shared") == "per_axis":

@@ -23,7 +23,9 @@ class Series:
 
 @dataclass(frozen=True)
 class Scaled:
-    """What a rule gives: frequencies g_j, the attention factor, and magnitudes m_j where there are any."""
+    """What a rule gives: frequencies g_j, the attention factor, and magnitudes m_j where there are
+    any.
+    """
 
     frequencies: list[Exact]
     attention_factor: Exact = ONE
@@ -233,7 +235,9 @@ RULES: dict[str, Callable[..., Scaled]] = {
 
 
 def scale(series: Series, scaling: Mapping[str, Any] | None, attention_factor: float | None = None) -> Scaled:
-    """Apply the rule of a configuration, or none, and the configuration's own attention factor (R-5.13)."""
+    """Apply the rule of a configuration, or none, and the configuration's own attention factor
+    (R-5.13).
+    """
     if scaling is None:
         result = none(series)
     else:

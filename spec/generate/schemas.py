@@ -1,7 +1,7 @@
 """The JSON Schemas of the vector files, the plan and the manifest (draft 2020-12).
 
-Every object is closed (additionalProperties false) and names what is required. Only what a reject case hands over is left
-open: it is wrong on purpose.
+Every object is closed (additionalProperties false) and names what is required. Only what a reject
+case hands over is left open: it is wrong on purpose.
 """
 
 from typing import Any, TypeAlias
@@ -298,7 +298,9 @@ def definitions() -> dict[str, Schema]:
 
 
 def vectors() -> Schema:
-    """Return the schema of a vector file; which sub-schema a case has follows from its kind, and for reject from its call."""
+    """Return the schema of a vector file; which sub-schema a case has follows from its kind, and
+    for reject from its call.
+    """
     defined = definitions()
     branches: list[Schema] = []
     for name in (name for name in defined if name.startswith("case_")):

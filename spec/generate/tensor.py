@@ -20,7 +20,9 @@ class Vector(NamedTuple):
 
 
 def vectors(tensor_format: str, shape: Sequence[int]) -> Iterator[Vector]:
-    """Yield every vector of a tensor whose dimensions have these letters, the last of which is d."""
+    """Yield every vector of a tensor whose dimensions have these
+    letters, the last of which is d.
+    """
     letters, sizes = tensor_format[:-1], shape[:-1]
     for index in range(math.prod(sizes)):
         rest, at = index, dict.fromkeys("bst", 0)
@@ -46,7 +48,9 @@ def positions_of(axes: int, positions: Array | None, offset: Offset | None) -> W
 
 
 def every_coordinate(axes: int, positions: Array) -> tuple[list[int], list[Coordinates]]:
-    """Return the shape of a positions array without its axes, and the coordinates of each place in C order."""
+    """Return the shape of a positions array without its axes, and the coordinates of each place in
+    C order.
+    """
     shape = positions["shape"] if axes == 1 else positions["shape"][1:]
     count, data = math.prod(shape), positions["data"]
     return shape, [tuple(data[axis * count + place] for axis in range(axes)) for place in range(count)]

@@ -23,7 +23,9 @@ SIGNS = {"q": 1, "k": -1}
 
 @dataclass(frozen=True)
 class Turn:
-    """What one row does at one position: a cosine, a sine, the multiplier M, and the error t of a table (R-10.6)."""
+    """What one row does at one position: a cosine, a sine, the multiplier M, and the error t of a
+    table (R-10.6).
+    """
 
     cos: Exact
     sin: Exact
@@ -54,9 +56,11 @@ def phase(row: Row, at: Coordinates) -> Exact:
 
 
 def of_axes(plan: Plan, row: Row, at: Coordinates) -> Exact:
-    """Return what real axes (R-10.7) and integer axes beyond eight (R-10.9) add to the error of a table.
+    """Return what real axes (R-10.7) and integer axes beyond eight (R-10.9) add to the error of a
+    table.
 
-    On a real axis F / (2 pi) and its product with p are rounded, and p too where float32 does not hold it.
+    On a real axis F / (2 pi) and its product with p are rounded, and p too where float32 does not
+    hold it.
     """
     more = max(0, plan["axis_kinds"].count("integer") - FEW_AXES)
     return more * PHASE + real_phase(plan, row, at)
@@ -97,14 +101,18 @@ def turn_pair(turn: Turn, x1: Exact, x2: Exact) -> list[tuple[Exact, Exact]]:
 
 
 def lost(x: Exact) -> Exact:
-    """Return what a number loses when it is held in float32, such as 0.1: inputs of documents, coordinates of real axes."""
+    """Return what a number loses when it is held in float32, such as 0.1: inputs of documents,
+    coordinates of real axes.
+    """
     return abs(x - exact(struct.unpack("f", struct.pack("f", float(x)))[0]))
 
 
 def transform(
     x: Array, tensor_format: str, where: Where, table: list[Row], turns: Callable[[Coordinates], list[Turn]]
 ) -> Values:
-    """Turn the pairs of every vector of x; lanes in no row pass through with the bound 0 (R-2.2)."""
+    """Turn the pairs of every vector of x; lanes in no row pass through
+    with the bound 0 (R-2.2).
+    """
     values, bounds = [exact(number) for number in x["data"]], [ZERO] * len(x["data"])
     given, known = list(values), {}
     for vector in vectors(tensor_format, x["shape"]):
@@ -138,13 +146,17 @@ def rotate(
 
 
 def shift(plan: Plan, x: Array, delta: int) -> Values:
-    """Move rotated keys by delta on every axis: R(delta F) on the lanes written, without A (R-9.5)."""
+    """Move rotated keys by delta on every axis: R(delta F) on the lanes
+    written, without A (R-9.5).
+    """
     moved = plan | {"attention_factor": 1.0, "centre": 0.0, "lanes": plan["out_lanes"]}
     return rotate(moved, x, lambda row, token: (delta,) * len(plan["axes"]), role="k")
 
 
 def tables(plan: Plan, places: Iterable[Coordinates], role: str = "q") -> tuple[Values, Values]:
-    """Return cos and sin of each place and row, with A and the magnitude (chapter 8), and their bounds."""
+    """Return cos and sin of each place and row, with A and the magnitude (chapter 8), and their
+    bounds.
+    """
     turns = [turn(plan, row, at, role) for at in places for row in rows(plan)]
 
     def table(values: list[Exact]) -> Values:
@@ -156,7 +168,8 @@ def tables(plan: Plan, places: Iterable[Coordinates], role: str = "q") -> tuple[
 def angles(plan: Plan, places: Iterable[Coordinates]) -> Values:
     """Return the angles, reduced to [-pi, pi] (R-8.2).
 
-    The bound is pi 2^-22: an angle below pi rounded to float32, after a product of two factors that are rounded too.
+    The bound is pi 2^-22: an angle below pi rounded to float32, after a product of two factors that
+    are rounded too.
     """
     found = [(row, at, phase(row, at)) for at in places for row in rows(plan)]
     reduced = [angle - 2 * pi * nint(angle / (2 * pi)) for _, _, angle in found]
@@ -196,7 +209,9 @@ def product(*sizes: int) -> Iterable[tuple[int, ...]]:
 
 
 def sinusoid(places: Iterable[int], dim: int, base: float) -> Values:
-    """Return the sinusoidal encoding of the original Transformer, sin and cos in turn (chapter 8)."""
+    """Return the sinusoidal encoding of the original Transformer, sin
+    and cos in turn (chapter 8).
+    """
     series = rules.powers(exact(base), rules.Series(dim // 2, dim, base))
     values, bounds = [], []
     for p in places:

@@ -1,4 +1,6 @@
-"""Vectors that were wrong: they stay in their files with the reason, and the suite does not run them."""
+"""Vectors that were wrong: they stay in their files with the reason, and the suite does not run
+them.
+"""
 
 ENLARGED = "its bound is that of R-4.2, which counted ln(b) where R-4.4 counts the base that acts; see {}"
 EXPONENT = "its bound is that of R-4.2, which had 2j/R where R-4.4 has 2j/d; see {}"

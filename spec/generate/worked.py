@@ -1,6 +1,8 @@
-"""Worked phases: every number on the way from a frequency and a position to cos and sin (rope.md, appendix C).
+"""Worked phases: every number on the way from a frequency and a position to cos and sin (rope.md,
+appendix C).
 
-Python's integers, and float32 arithmetic by rounding each operation; it shares nothing with ropecore but the page.
+Python's integers, and float32 arithmetic by rounding each operation; it shares nothing with
+ropecore but the page.
 """
 
 import struct

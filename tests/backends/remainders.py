@@ -1,7 +1,9 @@
-"""The long test: the polynomial of R-10.2 at all 2^30 + 1 remainders, `python tests/backends/remainders.py numpy|torch|inductor|jax`.
+"""The long test: the polynomial of R-10.2 at all 2^30 + 1 remainders, `python
+tests/backends/remainders.py numpy|torch|inductor|jax`.
 
-It takes minutes, so it is run by hand; the results of the last runs are in tests/backends/REMAINDERS.md.  The remainder is the whole
-input of the polynomial: any phase is a quarter turn and one of these.
+It takes minutes, so it is run by hand; the results of the last runs are in
+tests/backends/REMAINDERS.md.  The remainder is the whole input of the polynomial: any phase is a
+quarter turn and one of these.
 """
 
 import platform
@@ -48,7 +50,9 @@ BACKENDS = {"numpy": of_numpy, "torch": of_torch, "inductor": lambda: of_torch(c
 
 
 def main(name: str) -> int:
-    """Compare with float64 sine and cosine, which are accurate to 1e-16; print the worst error and return an exit status."""
+    """Compare with float64 sine and cosine, which are accurate to 1e-16; print the worst error and
+    return an exit status.
+    """
     evaluate, version = BACKENDS[name]()
     worst, where, same, began = 0.0, 0, True, time.time()
     exact_bits = of_numpy()[0]

@@ -1,4 +1,6 @@
-"""Adapters are thin and alike: few lines of code, imports of ropecore and their own library alone, one public front."""
+"""Adapters are thin and alike: few lines of code, imports of ropecore and their own library alone,
+one public front.
+"""
 
 import ast
 import copy
@@ -25,7 +27,8 @@ from ropecore import RopeConfig
 from ropecore.backends import LIBRARIES
 
 BACKENDS = ROOT / "backends"
-# modules of torch that are no glue: autograd's function, operations in blocks, q and k on raw memory; and other people's models
+# modules of torch that are no glue: autograd's function, operations in blocks, q and k on raw
+# memory; and other people's models
 KERNEL_MODULES = {"torch": {"rotation", "tiled", "fused", "replace_rotary"}}
 ADAPTERS = sorted(LIBRARIES)
 LIMIT = 300  # lines of code of an adapter; that of cupy holds its launches, too
@@ -92,7 +95,9 @@ NEEDLESS = {
 
 
 def loaded_by(module: str, library: str) -> set[str]:
-    """The modules that importing one loads in a new process, where its library is loaded already."""
+    """The modules that importing one loads in a new process, where its
+    library is loaded already.
+    """
     code = f"import sys, {library}; before = set(sys.modules); import {module}; print(*set(sys.modules) - before)"
     return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
 
@@ -173,7 +178,9 @@ def test_one_token_has_an_integer_for_its_position(name: str) -> None:
 
 
 def test_a_shift_is_not_taken_for_an_offset() -> None:
-    """Tables of a shift are not kept: with A = 1 and the same lanes, its plan is that of the offset."""
+    """Tables of a shift are not kept: with A = 1 and the same lanes, its plan is that of the
+    offset.
+    """
     rope, plan = adapter("numpy"), RopeConfig(head_dim=8, base=100.0, pairing="half_split").plan()
     x = np.random.default_rng(0).normal(size=(1, 2, 4, 8)).astype(np.float32)
     rope.apply(plan, x, offset=[5])

@@ -122,7 +122,8 @@ def test_each_adapter_runs_it(name: str, causal: bool, dtype: str) -> None:
     y = to_numpy(ropecore.linear_attention(*arrays, plan_of(), relu_plus, causal=causal, apply=rope.apply))
     assert y.dtype == dtype
     wanted = quadratic(q, k, v, plan_of(), relu_plus, np.arange(100), np.arange(100), causal)
-    # sums of 100 products of tables within 1.2e-7 (float64: 2^-52), at most 10 each, over sums above 0.08
+    # sums of 100 products of tables within 1.2e-7 (float64: 2^-52), at most 10 each, over sums
+    # above 0.08
     assert np.abs(y - wanted).max() < (1e-12 if dtype == "float64" else 2e-4)
 
 

@@ -1,4 +1,6 @@
-"""Forks among busy threads, interrupted calls and long runs.  tests/support/threads.py has the programs, and runs them longer."""
+"""Forks among busy threads, interrupted calls and long runs.  tests/support/threads.py has the
+programs, and runs them longer.
+"""
 
 import importlib.util
 import json
@@ -28,7 +30,8 @@ def has(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-# which adapter, and further arguments of a program: without and with the kernels, and beside an OpenMP runtime
+# which adapter, and further arguments of a program: without and with the kernels, and beside an
+# OpenMP runtime
 WAYS = {
     "numpy": ("numpy", "--without", "numba"),
     "array_api": ("array_api", "--without", "numba"),
@@ -41,7 +44,9 @@ KERNELS = [way for way in WAYS if "kernels" in way]
 
 
 def run(program: str, way: str, n: int, threads: int = 4, **environment: str) -> dict[str, int]:
-    """Run a program of tests/support/threads.py in a process of its own, and return what it counted."""
+    """Run a program of tests/support/threads.py in a process of its own, and return what it
+    counted.
+    """
     command = [sys.executable, "-P", "-W", "ignore", str(FOLDER / "threads.py"), program, *WAYS[way]]
     done = subprocess.run(
         [*command, "--n", str(n), "--threads", str(threads)],

@@ -1,4 +1,6 @@
-"""The frame of the claims' experiments, by a tiny one of its own; and that each experiment states what the frame needs."""
+"""The frame of the claims' experiments, by a tiny one of its own; and that each experiment states
+what the frame needs.
+"""
 
 import json
 import sys

@@ -1,4 +1,6 @@
-"""The experiments on SmolLM2 and the two of speed: their parts with logic, and that their verdicts follow the data."""
+"""The experiments on SmolLM2 and the two of speed: their parts with logic, and that their verdicts
+follow the data.
+"""
 
 import sys
 

@@ -1,4 +1,6 @@
-"""The small models of the experiments: the text, the encodings, what their losses are of, and the rules of the verdicts."""
+"""The small models of the experiments: the text, the encodings, what their losses are of, and the
+rules of the verdicts.
+"""
 
 import math
 import sys
@@ -149,7 +151,9 @@ def test_a_job_lowers_the_loss_and_is_repeatable(monkeypatch):
 
 
 def says(found, verdict):
-    """Tell whether a verdict is the expected one, or begins with it where it goes on with a condition."""
+    """Tell whether a verdict is the expected one, or begins with it where it goes on with a
+    condition.
+    """
     return found == verdict if verdict in ("holds", "does not hold") else found.startswith(verdict)
 
 

@@ -1,4 +1,6 @@
-"""Programs as targets: the examples conform, and a program that misbehaves is errored, never passed and never failed."""
+"""Programs as targets: the examples conform, and a program that misbehaves is errored, never passed
+and never failed.
+"""
 
 import functools
 import json
@@ -99,7 +101,9 @@ def example(request: pytest.FixtureRequest) -> Any:
 
 
 def program_of(tmp_path: Path, body: str, started: Any = None) -> list[str]:
-    """The command of a Python program: `body` is what it does with a `message`, after it has answered start."""
+    """The command of a Python program: `body` is what it does with a `message`, after it has
+    answered start.
+    """
     lines = [
         f"    if message['command'] == 'start':\n        print({json.dumps(started or STARTED)!r}, flush=True)\n        continue"
     ]
@@ -149,7 +153,9 @@ def test_an_example_with_a_flipped_sign_fails(example: Any, monkeypatch: pytest.
 
 @needs_rustc
 def test_the_rust_example_refuses_plans_and_configurations(rust: str) -> None:
-    """The tables of chapter 12 that the protocol does not ask for: it names the argument that the vectors name."""
+    """The tables of chapter 12 that the protocol does not ask for: it names the argument that the
+    vectors name.
+    """
     shown_in_place_of_named = {"scaling.rule": {"su"}, "frequency_dim": {"ntk", "dynamic_ntk"}}
     asked = {call: [case.data for case in all_cases() if case.data.get("call") == call] for call in ("plan", "config")}
     for call, vectors in asked.items():
@@ -178,7 +184,9 @@ def test_the_rust_example_ends_at_what_is_no_question(rust: str, line: str) -> N
 
 @needs_gcc
 def test_the_c_example_is_sound(compiled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No error of memory and no undefined behaviour in a few hundred questions: a sanitizer would end the program."""
+    """No error of memory and no undefined behaviour in a few hundred questions: a sanitizer would
+    end the program.
+    """
     options = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover")
     probe = subprocess.run(
         ["gcc", *options, "-x", "c", "-", "-o", os.devnull], input="int main(void){return 0;}", text=True, check=False
@@ -316,7 +324,9 @@ def test_an_array_that_is_none_is_garbage(y: str) -> None:
     ids=range(13),
 )
 def test_a_program_that_misbehaves_is_errored(tmp_path: Path, body: str, reason: str) -> None:
-    """Only for one vector, so that the harness is not broken: before and after it the program is as it should be."""
+    """Only for one vector, so that the harness is not broken: before and after it the program is as
+    it should be.
+    """
     guarded = f"if message['vector'] == '{ONE}':\n" + "\n".join(f"    {line}" for line in body.splitlines())
     report = verdicts(program_of(tmp_path, f"{guarded}\nelse:\n    {ECHO}"), ids="rotate/half_split/d8/*")
     errored = [result for result in report.results if result.verdict == "errored"]
@@ -385,7 +395,9 @@ def test_a_wrong_shape_fails(tmp_path: Path) -> None:
 
 
 def test_a_second_answer_with_other_bits_fails(tmp_path: Path) -> None:
-    """Position 0 with A = 1 is the identity, and one unit more is within the bound: the answer alone would pass (R-2.8)."""
+    """Position 0 with A = 1 is the identity, and one unit more is within the bound: the answer
+    alone would pass (R-2.8).
+    """
     still = "rotate/half_split/d8/pos0"
     body = "message['x']['data'][0] *= 1 + message['id'] % 2 * 2.0**-23\n" + ECHO
     right, wrong = verdicts(program_of(tmp_path, ECHO), ids=still), verdicts(program_of(tmp_path, body), ids=still)

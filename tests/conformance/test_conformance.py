@@ -1,4 +1,6 @@
-"""The conformance suite, tested: right targets pass, wrong ones fail for their own bug, and nothing passes by not being run."""
+"""The conformance suite, tested: right targets pass, wrong ones fail for their own bug, and nothing
+passes by not being run.
+"""
 
 import argparse
 import importlib
@@ -35,7 +37,9 @@ EXACT = SimpleNamespace(
 
 
 def failures(report: conformance.Report, flag: str = "") -> list[str]:
-    """Return the ids of cases with a wrong result, of those that carry the flag; a refusal is no wrong result."""
+    """Return the ids of cases with a wrong result, of those that carry the flag; a refusal is no
+    wrong result.
+    """
     wrong = [r.case for r in report.results if r.verdict == "fail" and not r.outcome.reason.startswith("refused")]
     return [case.id for case in wrong if not flag or flag in case.flags]
 

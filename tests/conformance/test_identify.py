@@ -46,7 +46,9 @@ def float32(plan: RotaryPlan, places: Callable[[Any], Any] = lambda p: p) -> Cal
 
 
 def plans() -> dict[str, RotaryPlan]:
-    """Return every canonical plan of the vectors with one integer axis that takes position 1, by the first case that has it."""
+    """Return every canonical plan of the vectors with one integer axis that takes position 1, by
+    the first case that has it.
+    """
     found: dict[str, str] = {}
     for case in conformance.cases():
         for part in case.parts:
@@ -194,7 +196,9 @@ def test_positions_of_few_bits_are_exact_up_to_a_place(places: Callable[[Any], A
 
 
 def test_tables_of_16_bits_are_told_and_are_no_magnitude() -> None:
-    """Rounding makes cos^2 + sin^2 differ from 1, at each position otherwise: a magnitude would be a line."""
+    """Rounding makes cos^2 + sin^2 differ from 1, at each position otherwise: a magnitude would be
+    a line.
+    """
     plan = RopeConfig(head_dim=32, base=500_000.0, pairing="half_split").plan()
     for table, dtype in (("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16)):
 
@@ -241,7 +245,9 @@ def _grown(plan: RotaryPlan, x: Any, positions: Any) -> Any:
 
 
 def test_a_box_whose_answer_depends_on_the_other_positions_is_said() -> None:
-    """Dynamic NTK by the longest position of a call: each position alone has another plan than in company."""
+    """Dynamic NTK by the longest position of a call: each position alone has another plan than in
+    company.
+    """
     config = RopeConfig(head_dim=8, base=100.0, pairing="half_split", scaling=ropecore.DynamicNTK(2.0, 64))
     found = identify(lambda x, p: reference(config.plan(seq_len=int(abs(p).max()) + 1))(x, p), 8)
 

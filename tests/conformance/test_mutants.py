@@ -1,4 +1,6 @@
-"""The suite, tested by wrong implementations: each of M1 to M107 is caught by a case that carries its flag."""
+"""The suite, tested by wrong implementations: each of M1 to M107 is caught by a case that carries
+its flag.
+"""
 
 import argparse
 import importlib.util
@@ -57,7 +59,8 @@ def test_a_wrong_implementation_is_failed_by_a_case_with_its_flag(wrong: type[Ri
     assert wrong.flag in [bug.flag for bug in report.diagnosis.bugs], report.text()
 
 
-# Those that the share of flagged cases named last, those that show in few cases, and those that remember.
+# Those that the share of flagged cases named last, those that show in few cases, and those that
+# remember.
 WHOLE = ["M3", "M12", "M26", "M37", "M51", "M59", "M84", "M85", "M90", "M96", "M99", "M107"]
 
 

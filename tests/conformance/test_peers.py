@@ -1,4 +1,5 @@
-"""The report on libraries: the list, the runner, the report and the reported errors, with tiny libraries made here.
+"""The report on libraries: the list, the runner, the report and the reported errors, with tiny
+libraries made here.
 
 Tests of a real library are skipped where it is not installed.
 """

@@ -1,4 +1,6 @@
-"""The pytest plugin: cases as tests, expected failures that must stay failures, and cases inside a test of one's own."""
+"""The pytest plugin: cases as tests, expected failures that must stay failures, and cases inside a
+test of one's own.
+"""
 
 from pathlib import Path
 

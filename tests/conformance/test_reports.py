@@ -1,4 +1,6 @@
-"""Reports for other programs and for people: JUnit XML, badge and Markdown say the same as the run, and a partial run has no pass."""
+"""Reports for other programs and for people: JUnit XML, badge and Markdown say the same as the run,
+and a partial run has no pass.
+"""
 
 import json
 from collections import Counter

@@ -1,4 +1,6 @@
-"""What a verdict stands on: words by dtype, what is outside of them, the measured reach, reasons, and the call that replays a case."""
+"""What a verdict stands on: words by dtype, what is outside of them, the measured reach, reasons,
+and the call that replays a case.
+"""
 
 import json
 import sys

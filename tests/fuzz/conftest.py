@@ -31,7 +31,9 @@ settings.register_profile(
 
 @pytest.fixture(scope="session")
 def attempt() -> Callable[..., Any]:
-    """A function that makes a call, and lets nothing out of it but a refusal that can be written and understood."""
+    """A function that makes a call, and lets nothing out of it but a refusal that can be written
+    and understood.
+    """
 
     def made(surface: str, call: Callable[[], Any], *others: type[BaseException]) -> Any:
         start = time.perf_counter()

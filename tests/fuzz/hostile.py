@@ -1,4 +1,6 @@
-"""Values of every kind, as right arguments and as wrong ones: what a caller, a file or a program may give."""
+"""Values of every kind, as right arguments and as wrong ones: what a caller, a file or a program
+may give.
+"""
 
 import importlib.util
 import os

@@ -1,4 +1,6 @@
-"""Every public function and class, with right values for each of its arguments: what is tried is these, with wrong ones among them."""
+"""Every public function and class, with right values for each of its arguments: what is tried is
+these, with wrong ones among them.
+"""
 
 from collections.abc import Callable
 from typing import Any

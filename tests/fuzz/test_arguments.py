@@ -1,4 +1,6 @@
-"""Every public function, with values of every kind: it answers or it refuses, and nothing else comes out."""
+"""Every public function, with values of every kind: it answers or it refuses, and nothing else
+comes out.
+"""
 
 import warnings
 from collections.abc import Callable

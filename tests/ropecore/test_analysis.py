@@ -1,4 +1,6 @@
-"""The analysis against what it stands for: simulation, brute force, and figures worked out by hand."""
+"""The analysis against what it stands for: simulation, brute force, and
+figures worked out by hand.
+"""
 
 import math
 import subprocess

@@ -1,4 +1,6 @@
-"""Checkpoints are converted tensor by tensor, whole or not at all, and a run that was killed is finished by the next."""
+"""Checkpoints are converted tensor by tensor, whole or not at all, and a run that was killed is
+finished by the next.
+"""
 
 import argparse
 import importlib
@@ -191,7 +193,9 @@ QUANTISED = [
 
 @pytest.mark.parametrize(("suffix", "dtype", "shape", "moves"), QUANTISED)
 def test_bytes_of_any_dtype(tmp_path: Path, suffix: str, dtype: str, shape: tuple[int, ...], moves: str | None) -> None:
-    """What a query or key module of a quantised or adapted model holds moves by rows, or not at all, and keeps its bits."""
+    """What a query or key module of a quantised or adapted model holds moves by rows, or not at
+    all, and keeps its bits.
+    """
     size = int(np.prod(shape)) * convert.BITS[dtype] // 8
     data = np.random.default_rng(0).integers(0, 256, size, np.uint8)
     name = f"layers.0.self_attn.q_proj.{suffix}"
@@ -529,7 +533,9 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_a_crash_before_any_step_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """Every step that makes something lasting is once the last; the next run gives the same bytes."""
+    """Every step that makes something lasting is once the last; the next
+    run gives the same bytes.
+    """
     sharded(tmp_path / "in")
     source, name = tmp_path / "in", "out"
     if kind == "file":
@@ -580,7 +586,9 @@ SLOW_RUN = textwrap.dedent(
 
 
 def test_killed_at_ten_random_moments(tmp_path: Path) -> None:
-    """SIGKILL at ten moments of one conversion: each run goes on from the last, and the result has the bytes of a run in one go."""
+    """SIGKILL at ten moments of one conversion: each run goes on from the last, and the result has
+    the bytes of a run in one go.
+    """
     tensors = sharded(tmp_path / "in", 12)  # 3 seconds of pauses, of which ten runs take 1.2 at most
     to_half(tmp_path / "in", tmp_path / "reference")
     before, moments, kills, pauses = snapshot(tmp_path / "in"), random.Random(4), 0, 0
@@ -652,7 +660,9 @@ def test_files_that_another_job_finished_are_not_taken(tmp_path: Path) -> None:
 
 
 def test_remains_beside_another_output_do_not_count(tmp_path: Path) -> None:
-    """An empty folder of remains says nothing of a file that somebody else put where the output goes."""
+    """An empty folder of remains says nothing of a file that somebody else put where the output
+    goes.
+    """
     source, output = tmp_path / "in.safetensors", tmp_path / "out.safetensors"
     save_file(layer(0), source)
     (tmp_path / ".out.safetensors.ropecore-partial").mkdir()
@@ -665,7 +675,9 @@ def test_remains_beside_another_output_do_not_count(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "cut journal", "no journal", "noise", "wrong bytes"])
 def test_remains_of_any_kind(tmp_path: Path, damage: str) -> None:
-    """Whatever a power cut leaves of the last run, the next gives the right bytes or says that it could not."""
+    """Whatever a power cut leaves of the last run, the next gives the right bytes or says that it
+    could not.
+    """
     source, output = tmp_path / "in.safetensors", tmp_path / "out.safetensors"
     save_file(layer(0), source)
     interrupted(source, output, 2000)
@@ -780,7 +792,9 @@ MEASURED_RUN = textwrap.dedent(
 
 
 def test_memory_stays_far_below_the_largest_tensor(tmp_path: Path) -> None:
-    """200 MB with a largest tensor of 64 MiB: the promise is under twice that, and it is a few chunks."""
+    """200 MB with a largest tensor of 64 MiB: the promise is under twice that, and it is a few
+    chunks.
+    """
     largest = 64 << 20
     shapes = {
         "model.embed_tokens.weight": (16384, 2048),
@@ -863,7 +877,9 @@ def test_the_command_reads_the_configuration_beside(tmp_path: Path, capsys: pyte
 
 
 def test_the_command_knows_how_models_rotate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A Llama rotates half_split: asked for that, its weights are left in peace, unless they are said to be another program's."""
+    """A Llama rotates half_split: asked for that, its weights are left in peace, unless they are
+    said to be another program's.
+    """
     (tmp_path / "in").mkdir()
     save_file(layer(0), tmp_path / "in" / "model.safetensors")
     config = {
@@ -1003,9 +1019,11 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "glm"])
 def test_a_model_gives_the_same_logits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
-    """Models of transformers, with biases (Qwen 2), norms (Qwen 3) and partial rotation (GLM 4, which is interleaved).
+    """Models of transformers, with biases (Qwen 2), norms (Qwen 3) and partial rotation (GLM 4,
+    which is interleaved).
 
-    The whole way: save_pretrained, `ropecore convert` with nothing but the folder, load, and rotate in the other pairing.
+    The whole way: save_pretrained, `ropecore convert` with nothing but the folder, load, and rotate
+    in the other pairing.
     """
     import torch
     import transformers
@@ -1148,7 +1166,9 @@ def test_what_the_reader_refuses_is_not_converted(config: Any) -> None:
 def test_layers_that_rotate_different_lanes_are_converted_each_as_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Scores of layer 0, where 8 of 16 lanes rotate, and of layer 1, where all do, stay what they were."""
+    """Scores of layer 0, where 8 of 16 lanes rotate, and of layer 1, where all do, stay what they
+    were.
+    """
     config = {
         "model_type": "step3p5", "head_dim": 16, "hidden_size": 12, "num_attention_heads": 4, "num_attention_groups": 2,
         "num_key_value_heads": 2, "layer_types": ["full_attention", "sliding_attention"], "rope_theta": [5e6, 1e4],

@@ -1,4 +1,6 @@
-"""Caches and builders take the arrays of every library and give them back, with the numbers that NumPy's have."""
+"""Caches and builders take the arrays of every library and give them back, with the numbers that
+NumPy's have.
+"""
 
 import importlib
 import importlib.util

@@ -1,4 +1,6 @@
-"""The normal form: canonical, equal if and only if the rotation is, safe to read from a file (rope.md chapter 2)."""
+"""The normal form: canonical, equal if and only if the rotation is, safe to read from a file
+(rope.md chapter 2).
+"""
 
 import copy
 import json
@@ -33,7 +35,9 @@ def test_the_order_of_rows_and_of_lanes_in_a_row_does_not_matter(plan: RotaryPla
 
 @given(plans(), positions, st.integers(0, 99))
 def test_swapping_the_lanes_of_a_row_turns_the_sign(plan: RotaryPlan, position: int, seed: int) -> None:
-    """The canonical form is the same rotation as the row-by-row formula of R-2.1 on uncanonical rows."""
+    """The canonical form is the same rotation as the row-by-row formula of R-2.1 on uncanonical
+    rows.
+    """
     x = vectors(plan.head_dim, seed)
     y = x.copy()
     cos, sin = cos_sin(plan, position)

@@ -95,7 +95,9 @@ def test_tables_line_up_with_tensors(letters: str, table: tuple[int, ...], wante
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 12)), min_size=1, max_size=3))
 def test_overlap_is_never_missed(dims: list[tuple[int, int]]) -> None:
-    """Two indices of one address are always reported; some arrays without any may be reported too."""
+    """Two indices of one address are always reported; some arrays
+    without any may be reported too.
+    """
     shape, strides = zip(*dims, strict=True)
     addresses = [sum(i * s for i, s in zip(index, strides, strict=True)) for index in np.ndindex(*shape)]
 

@@ -1,4 +1,6 @@
-"""Fixed-point turns beside Python's integers, and the polynomial beside the truth (rope.md R-10.2)."""
+"""Fixed-point turns beside Python's integers, and the polynomial beside
+the truth (rope.md R-10.2).
+"""
 
 import math
 import sys

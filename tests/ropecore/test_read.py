@@ -1,4 +1,6 @@
-"""Reading configurations: what each key means, what a family decides, and what is refused (issue 4)."""
+"""Reading configurations: what each key means, what a family decides, and what is refused (issue
+4).
+"""
 
 import json
 from decimal import Decimal

@@ -1,4 +1,6 @@
-"""GGUF files: their keys as llama.cpp reads them, and files that are cut, swollen or made to hurt."""
+"""GGUF files: their keys as llama.cpp reads them, and files that are
+cut, swollen or made to hurt.
+"""
 
 import struct
 import tracemalloc

@@ -1,4 +1,6 @@
-"""Configurations that strangers reported, reduced: each with the value that its model's own code has."""
+"""Configurations that strangers reported, reduced: each with the value that its model's own code
+has.
+"""
 
 from typing import Any
 

@@ -1,4 +1,6 @@
-"""The reference rotation: right at every position, and with the properties that make it a rotation (rope.md 9 and 10)."""
+"""The reference rotation: right at every position, and with the properties that make it a rotation
+(rope.md 9 and 10).
+"""
 
 import math
 import re
@@ -179,7 +181,9 @@ def test_infinities_and_nan_stay_in_their_pair() -> None:
 
 
 def test_infinity_times_zero_and_overflow_give_no_warning() -> None:
-    """Warnings are errors here: at position 0 the sine is 0, and A makes the largest numbers infinite."""
+    """Warnings are errors here: at position 0 the sine is 0, and A makes the largest numbers
+    infinite.
+    """
     plan = RopeConfig(head_dim=4, base=100.0, pairing="half_split", attention_factor=4.0).plan()
 
     assert np.isnan(at(plan, np.array([math.inf, 1.0, 2.0, 3.0]), 0)[2])

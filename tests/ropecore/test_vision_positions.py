@@ -1,4 +1,6 @@
-"""Positions of text with images and videos, worked out by hand; test_vision_positions_transformers.py asks the models themselves."""
+"""Positions of text with images and videos, worked out by hand;
+test_vision_positions_transformers.py asks the models themselves.
+"""
 
 import numpy as np
 import pytest
@@ -21,7 +23,9 @@ BUILDERS = {
 @pytest.mark.parametrize("family", BUILDERS)
 @pytest.mark.parametrize("next_position", NEXT_POSITIONS)
 def test_an_image_between_words(family: str, next_position: str) -> None:
-    """A grid of 4 x 6 patches is 2 x 3 tokens: text goes on 3 positions after its start, whichever way that is said."""
+    """A grid of 4 x 6 patches is 2 x 3 tokens: text goes on 3 positions after its start, whichever
+    way that is said.
+    """
     ids, delta = BUILDERS[family]([0, 0, *[1] * 6, 0], [[1, 4, 6]], next_position=next_position)
 
     assert ids.tolist() == [
@@ -37,7 +41,9 @@ VIDEO = [0, *[2] * 8, 0, 0]  # four frames of 2 x 4 patches: 1 x 2 tokens each
 
 
 def test_a_video_that_lasts_longer_than_it_is_wide() -> None:
-    """The two policies: transformers goes on after the longer side, vLLM and SGLang after the largest id."""
+    """The two policies: transformers goes on after the longer side, vLLM and SGLang after the
+    largest id.
+    """
     side = ropecore.qwen2_vl_positions(VIDEO, [], [[4, 2, 4]])
     largest = ropecore.qwen2_vl_positions(VIDEO, [], [[4, 2, 4]], next_position="largest_id")
 
@@ -66,7 +72,9 @@ def test_each_video_has_its_own_seconds() -> None:
 
 
 def test_steps_are_float32_as_in_the_models() -> None:
-    """3 * 0.7 is 2.0999999999999996 in float64 and 2.1 in float32: at frame 10 one is 20 and the other 21."""
+    """3 * 0.7 is 2.0999999999999996 in float64 and 2.1 in float32: at frame 10 one is 20 and the
+    other 21.
+    """
     ids, _ = ropecore.qwen2_5_vl_positions([2] * 11, [], [[11, 2, 2]], tokens_per_second=3, second_per_grid=[0.7])
 
     assert int(10 * (3 * 0.7)) == 20

@@ -1,4 +1,6 @@
-"""Weights of another pairing give the same scores: rows, biases, norms, scales and LoRA factors, grouped heads, partial rotation."""
+"""Weights of another pairing give the same scores: rows, biases, norms, scales and LoRA factors,
+grouped heads, partial rotation.
+"""
 
 import math
 
@@ -126,7 +128,9 @@ def test_scores_do_not_change_by_a_bit(pair: str, heads: tuple[int, int]) -> Non
 
 @pytest.mark.parametrize("pair", BACKWARDS)
 def test_pairs_that_turn_backwards_keep_scores_too(pair: str) -> None:
-    """Their angles are rounded downwards in the other direction, so equal within the bound of exact tables, 2^-52."""
+    """Their angles are rounded downwards in the other direction, so equal within the bound of exact
+    tables, 2^-52.
+    """
     before, after = BACKWARDS[pair]
     old = attention(0, 6, 8, 2)
     q_old, k_old, scores_old = rotated_and_scores(old, before)
@@ -150,7 +154,9 @@ def test_scores_change_if_anything_is_left_behind(leave: str) -> None:
 
 @pytest.mark.parametrize("head_dim", [6, 8, 64])
 def test_the_inverse_is_another_permutation(head_dim: int) -> None:
-    """Mutant M92: the forward permutation where the inverse is meant; head_dim 4 would not show it."""
+    """Mutant M92: the forward permutation where the inverse is meant;
+    head_dim 4 would not show it.
+    """
     before, after = both(head_dim)
     old = attention(0, head_dim, 4, 1)
     wrong = converted(old, after, before, {"q": 4, "k": 1})
@@ -162,7 +168,9 @@ def test_the_inverse_is_another_permutation(head_dim: int) -> None:
 
 @pytest.mark.parametrize("heads", HEADS[:3], ids=str)
 def test_keys_by_another_number_of_heads_are_another_permutation(heads: tuple[int, int]) -> None:
-    """Mutant M93: k permuted as n_heads // n_kv_heads heads.  Here it is refused, and it would not give the same rows."""
+    """Mutant M93: k permuted as n_heads // n_kv_heads heads.  Here it is refused, and it would not
+    give the same rows.
+    """
     before, after = both(8)
     wrong_heads = heads[0] // heads[1]
     k = attention(0, 8, *heads)["k.rows"]
@@ -215,7 +223,9 @@ def test_rows_that_only_move_lanes_do_not_count() -> None:
 
 @given(plans(same_lanes=True), st.randoms(use_true_random=False))
 def test_any_renaming_of_lanes_is_found(plan: RotaryPlan, random) -> None:
-    """A plan whose lanes have other names rotates converted vectors to the same vector with its lanes renamed."""
+    """A plan whose lanes have other names rotates converted vectors to the same vector with its
+    lanes renamed.
+    """
     names = list(range(plan.head_dim))
     random.shuffle(names)
     lanes = np.array(names)[plan.lanes]
@@ -239,7 +249,9 @@ def test_any_renaming_of_lanes_is_found(plan: RotaryPlan, random) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 4, 8, 16])
 def test_scales_of_blocks(size: int) -> None:
-    """8 lanes a head, 4 heads: blocks of whole heads stay; smaller ones cross lanes that move apart, and are refused."""
+    """8 lanes a head, 4 heads: blocks of whole heads stay; smaller ones cross lanes that move
+    apart, and are refused.
+    """
     before, after = both(8)
     scales = np.arange(32.0 // size)
 
@@ -366,7 +378,9 @@ def test_a_magnitude_about_another_centre_is_refused() -> None:
 
 
 def test_chunked_and_interleaved_axes_are_two_rotations() -> None:
-    """Field failure H12: pairs keep their frequency and change their axis, which no permutation of lanes does."""
+    """Field failure H12: pairs keep their frequency and change their axis, which no permutation of
+    lanes does.
+    """
     chunked = config("half_split", **MROPE).plan()
     interleaved = config("half_split", **MROPE, axis_order="interleaved").plan()
 

@@ -1,4 +1,6 @@
-"""A C program written from rope.md alone gives the golden vectors: the page is complete, for another language too."""
+"""A C program written from rope.md alone gives the golden vectors: the page is complete, for
+another language too.
+"""
 
 import functools
 import shutil
@@ -99,7 +101,9 @@ def exact_angle(F: tuple[float, ...], p: tuple[float, ...]) -> float:
 
 
 def rotate_bound(case: Case, x: np.ndarray, positions: np.ndarray, y: np.ndarray, bits: int) -> np.ndarray:
-    """R-10.6, R-10.7 and R-10.9 for angle exact, compute of the width of x; x and y are (vectors, head_dim)."""
+    """R-10.6, R-10.7 and R-10.9 for angle exact, compute of the width of x; x and y are (vectors,
+    head_dim).
+    """
     plan = case["plan"]
     u, eta, angle = {32: (2.0**-24, 2.0**-149, 1.2e-7), 64: (2.0**-53, 2.0**-1074, 2.0**-52)}[bits]
     read, written = np.array(plan["lanes"]).T, np.array(plan["out_lanes"]).T
@@ -212,7 +216,9 @@ def test_a_flipped_sign_fails(tmp_path: Path) -> None:
 
 
 def test_stored_bounds_are_those_of_the_page() -> None:
-    """R-10.6, rounded up to three digits; the fourth document's inputs (0.1, ..) are rounded to float32, and add that."""
+    """R-10.6, rounded up to three digits; the fourth document's inputs (0.1, ..) are rounded to
+    float32, and add that.
+    """
     for case in golden("rotate"):
         x = array(case["x"]).reshape(-1, case["plan"]["head_dim"])
         y, stored = array(case["result"]["y"]).reshape(x.shape), array(case["result"]["y"], "bound").reshape(x.shape)

@@ -1,4 +1,6 @@
-"""The golden vectors as data, and the reference beside them: two implementations that share no code (spec/README.md)."""
+"""The golden vectors as data, and the reference beside them: two implementations that share no code
+(spec/README.md).
+"""
 
 import ast
 import json
@@ -74,7 +76,9 @@ def test_ids_rules_and_flags_are_known() -> None:
 
 
 def test_almost_every_rule_has_a_vector() -> None:
-    """Those without are declarations (precision, the float32 class, what gets no gradient), and factors that are no rotation."""
+    """Those without are declarations (precision, the float32 class, what gets no gradient), and
+    factors that are no rotation.
+    """
     assert RULE_IDS - {rule for case in CASES for rule in case["rules"]} == {
         "R-9.7", "R-9.8", "R-9.9", "R-10.1", "R-10.3", "R-10.8", "R-11.2",
     }  # fmt: skip
@@ -146,7 +150,9 @@ def test_frequencies_are_correctly_rounded_bit_for_bit(case: dict) -> None:
 
 @pytest.mark.parametrize("case", FREQUENCIES, ids=[case["id"] for case in FREQUENCIES])
 def test_bounds_of_frequencies_are_those_of_the_suite(case: dict) -> None:
-    """R-4.4, worked out twice: by the generator, and by the suite for plans and for frequencies of a target's own."""
+    """R-4.4, worked out twice: by the generator, and by the suite for plans and for frequencies of
+    a target's own.
+    """
     result, config = case["result"]["frequencies"], case["config"]
     F = np.abs(array(result))
     lanes = ropecore.RopeConfig.from_dict({**config, "scaling": None}).rows().lanes

@@ -1,4 +1,6 @@
-"""The derived bounds of rope.md hold for plain doubles and for the page's own recipes (R-4.4, R-10.7, R-10.9)."""
+"""The derived bounds of rope.md hold for plain doubles and for the page's own recipes (R-4.4,
+R-10.7, R-10.9).
+"""
 
 import math
 
@@ -70,7 +72,9 @@ def test_each_integer_axis_beyond_the_eighth_adds_its_rounding(axes, more) -> No
 
 
 def test_own_frequencies_have_a_term_under_exact_angles() -> None:
-    """What pow loses grows with the position: a config reader with x of float64 has R-10.8 for it."""
+    """What pow loses grows with the position: a config reader with x of
+    float64 has R-10.8 for it.
+    """
     config = {"head_dim": 96, "pairing": "half_split", "base": 1e6}
     plan = worst_cases.ropecore.RopeConfig.from_dict(config).plan()
     own = bounds.own_frequencies(config, plan.lanes)

@@ -1,7 +1,8 @@
-"""The search for the worst case of each derived bound of rope.md, `python tests/spec/worst_cases.py [rounds]`.
+"""The search for the worst case of each derived bound of rope.md, `python tests/spec/worst_cases.py
+[rounds]`.
 
-Prints a line a bound: the largest error that was found, in units of the bound, and where.  Results of the last run are in
-tests/spec/WORST_CASES.md; test_worst_cases.py repeats a short part of it.
+Prints a line a bound: the largest error that was found, in units of the bound, and where.  Results
+of the last run are in tests/spec/WORST_CASES.md; test_worst_cases.py repeats a short part of it.
 """
 
 import math
@@ -111,7 +112,9 @@ FREQUENCY_RULES = ("none", "linear", "ntk", "dynamic_ntk", "llama3", "ntk_by_par
 
 
 def units_of_frequencies(config: dict[str, Any], power: Power) -> np.ndarray:
-    """The error of each frequency in units of R-4.4: of what pow is granted, or of what exp(x ln b) needs."""
+    """The error of each frequency in units of R-4.4: of what pow is granted, or of what exp(x ln b)
+    needs.
+    """
     plain = ropecore.RopeConfig.from_dict(config)
     exact, lanes = plain.rows().frequencies[:, 0], plain.rows().lanes
     granted = bounds.distance(config, lanes)
@@ -122,7 +125,9 @@ def units_of_frequencies(config: dict[str, Any], power: Power) -> np.ndarray:
 
 
 def of_exp(config: dict[str, Any], lanes: np.ndarray, granted: np.ndarray) -> np.ndarray:
-    """The distance of exp(x ln b): 3 |ln b| 2j/d more, as ln, the product and x are rounded; under ntk 4 more of ln b'."""
+    """The distance of exp(x ln b): 3 |ln b| 2j/d more, as ln, the product and x are rounded; under
+    ntk 4 more of ln b'.
+    """
     exponent, d = bounds.exponents(config, lanes)
     rule = config.get("scaling", {"rule": "none"})
     slope = abs(math.log(config["base"])) * exponent
@@ -152,7 +157,9 @@ def search_frequencies(rule: str, power: Power, rounds: int) -> Found:
 
 
 def search_factors(rounds: int) -> Iterator[tuple[str, Found]]:
-    """A of yarn and longrope, and m of xpos by log1p, each as the page prints it, in units of 8 * 2^-53."""
+    """A of yarn and longrope, and m of xpos by log1p, each as the page prints it, in units of 8 *
+    2^-53.
+    """
     draw = random.Random("factors")
     worst: dict[str, Found] = {}
 
@@ -204,7 +211,9 @@ def exact_factor(rule: Any) -> float:
 
 
 def true_tables(F: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """cos and sin of the sum over axes of F p, (places, rows), exact to 2^-53; F (rows, axes), p (axes, places)."""
+    """cos and sin of the sum over axes of F p, (places, rows), exact to 2^-53; F (rows, axes), p
+    (axes, places).
+    """
     quarter, angle = np.empty((p.shape[1], len(F)), np.int64), np.empty((p.shape[1], len(F)))
     for place, where in enumerate(p.T.tolist()):
         for row, frequency in enumerate(F.tolist()):
@@ -253,7 +262,9 @@ def search_tables(kind: str, dtype: str, axes: int, held: bool, rounds: int) -> 
 
 
 def search_remainders(rounds: int, second_word: bool = True) -> Found:
-    """The polynomial of R-10.2 where its error is largest, near +-2^29; second_word: with T0, or without it."""
+    """The polynomial of R-10.2 where its error is largest, near +-2^29; second_word: with T0, or
+    without it.
+    """
     kept = precision._T0
     worst, where = 0.0, ""
     draw = np.random.default_rng(11)

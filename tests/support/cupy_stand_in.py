@@ -1,7 +1,9 @@
-"""A stand-in for CuPy, for machines without a GPU: arrays in host memory, and kernels compiled for the host by g++.
+"""A stand-in for CuPy, for machines without a GPU: arrays in host memory, and kernels compiled for
+the host by g++.
 
-It has exactly what the adapter uses, and is as strict as CuPy: an array is not converted to NumPy's unless asnumpy is asked,
-kernels get pointers, integers of 8 bytes and doubles, and their number and kinds are compared with the kernel's own.
+It has exactly what the adapter uses, and is as strict as CuPy: an array is not converted to NumPy's
+unless asnumpy is asked, kernels get pointers, integers of 8 bytes and doubles, and their number and
+kinds are compared with the kernel's own.
 """
 
 import ctypes
@@ -229,7 +231,9 @@ class Kernel:
 
 
 def _argument(value: Any, letter: str) -> Any:
-    """Return a kernel's argument as CuPy passes it: an array as its pointer, int as 8 bytes, float as a double."""
+    """Return a kernel's argument as CuPy passes it: an array as its pointer, int as 8 bytes, float
+    as a double.
+    """
     match value:
         case ndarray():
             assert letter == "p", f"an array for a parameter of kind {letter}"
@@ -244,7 +248,9 @@ def _argument(value: Any, letter: str) -> Any:
 
 @functools.cache
 def library(code: str, defines: tuple[str, ...]) -> Any:
-    """Return the entry of kernel.cu compiled by g++; ROPECORE_SANITIZE=1 adds the address and undefined-behaviour sanitizers."""
+    """Return the entry of kernel.cu compiled by g++; ROPECORE_SANITIZE=1 adds the address and
+    undefined-behaviour sanitizers.
+    """
     flags = (*FLAGS, *(SANITIZE if os.environ.get("ROPECORE_SANITIZE") else FAST), *defines)
     serve = ctypes.CDLL(str(built(code, flags))).stand_in
     serve.restype = ctypes.c_bool

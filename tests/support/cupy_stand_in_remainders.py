@@ -1,4 +1,6 @@
-"""The long test of tests/backends/remainders.py for the CuPy adapter's kernel, as g++ builds it: `python tests/support/cupy_stand_in_remainders.py`."""
+"""The long test of tests/backends/remainders.py for the CuPy adapter's kernel, as g++ builds it:
+`python tests/support/cupy_stand_in_remainders.py`.
+"""
 
 import importlib
 import sys
@@ -11,7 +13,9 @@ import ropecore
 
 
 def of_cupy() -> tuple[remainders.Evaluate, str]:
-    """Return the kernel's cos and sin of a phase: with F = 2 pi / 2^32 the phase is the position itself."""
+    """Return the kernel's cos and sin of a phase: with F = 2 pi / 2^32 the phase is the position
+    itself.
+    """
     plan = ropecore.RotaryPlan(2, [[0, 1]], [2 * np.pi * 2.0**-32])
 
     def evaluate(phase: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

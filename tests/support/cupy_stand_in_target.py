@@ -1,6 +1,8 @@
-"""The CuPy adapter on the stand-in, as the conformance suite meets it: `ropecore conformance cupy_stand_in_target:target`.
+"""The CuPy adapter on the stand-in, as the conformance suite meets it: `ropecore conformance
+cupy_stand_in_target:target`.
 
-Run it with tests/ on the path of modules.  With ROPECORE_SANITIZE=1 the kernel is the sanitized host build.
+Run it with tests/ on the path of modules.  With ROPECORE_SANITIZE=1 the kernel is the sanitized
+host build.
 """
 
 import importlib

@@ -1,6 +1,8 @@
-"""Rotations of public libraries as black boxes box(x, positions) -> y, for `ropecore identify`: how each is wrapped.
+"""Rotations of public libraries as black boxes box(x, positions) -> y, for `ropecore identify`: how
+each is wrapped.
 
-x is NumPy, (1, h, s, head_dim) in float32; positions are int64, (s,).  Each calls only what its library documents.
+x is NumPy, (1, h, s, head_dim) in float32; positions are int64, (s,).  Each calls only what its
+library documents.
 """
 
 import functools
@@ -36,7 +38,9 @@ def transformers_llama_bfloat16(x: Any, positions: Any) -> Any:
 
 
 def transformers_gptj(x: Any, positions: Any) -> Any:
-    """transformers' GPT-J: the first half of the lanes, in neighbours, from a table; heads after the sequence."""
+    """transformers' GPT-J: the first half of the lanes, in neighbours, from a table; heads after
+    the sequence.
+    """
     import torch
     from transformers.models.gptj.modeling_gptj import apply_rotary_pos_emb, create_sinusoidal_positions
 
@@ -52,7 +56,9 @@ def transformers_gptj(x: Any, positions: Any) -> Any:
 
 
 def lucidrains(x: Any, positions: Any, share: int = 1) -> Any:
-    """rotary-embedding-torch: it counts positions itself, from an offset, so each token is a call."""
+    """rotary-embedding-torch: it counts positions itself, from an
+    offset, so each token is a call.
+    """
     import torch
     from rotary_embedding_torch import RotaryEmbedding
 

@@ -62,7 +62,9 @@ def bits(*arrays: Any) -> list[bytes]:
 
 
 def within(plan: RotaryPlan, x: Any, y: Any, positions: Any, mode: str = "forward", compute: str = "float32") -> bool:
-    """Whether y is x (b, h, s, d), rotated at these positions, within the error model R-10.6; lanes in no row keep their bits."""
+    """Whether y is x (b, h, s, d), rotated at these positions, within the error model R-10.6; lanes
+    in no row keep their bits.
+    """
     x, y, positions = np.asarray(x), np.asarray(y), np.asarray(positions)
     at = bounds.turns(plan, positions)
     rows = at.reach.ndim == 3

@@ -62,7 +62,9 @@ def own(at: list[Array]) -> Any:
 
 
 def _first(at: list[Array]) -> Array:
-    """The position of the first token, one a batch row if there are rows; 5 where there is no token."""
+    """The position of the first token, one a batch row if there are rows; 5 where there is no
+    token.
+    """
     return at[0][..., 0] if at[0].shape[-1] else jnp.full(at[0].shape[:-1], 5, jnp.int32)
 
 
@@ -70,7 +72,9 @@ def _first(at: list[Array]) -> Array:
 
 
 class Transformation(NamedTuple):
-    """A function of calls: it gives that of the format `letters` by one without `removes`; both need the letter `needs`."""
+    """A function of calls: it gives that of the format `letters` by one without `removes`; both
+    need the letter `needs`.
+    """
 
     name: str
     of: Callable[[Call, str], Function]
@@ -94,7 +98,9 @@ Mapper = Callable[
 
 
 def over(letter: str, mapper: Mapper) -> Callable[[Call, str], Function]:
-    """Return the transformation that maps over a letter; a token that is mapped over is a sequence of length 1."""
+    """Return the transformation that maps over a letter; a token that is mapped over is a sequence
+    of length 1.
+    """
 
     def of(call: Call, letters: str) -> Function:
         axis, rows = letters.index(letter), "b" in letters
@@ -174,7 +180,9 @@ def loop(f: Function, axis: int, places: "int | None", whiles: bool = False) -> 
 
 
 def over_rows(call: Call, letters: str) -> Function:
-    """Vmap over places alone: of the results of all rows by the places of each, those by their own."""
+    """Vmap over places alone: of the results of all rows by the places of
+    each, those by their own.
+    """
 
     def f(x: Array, at: Places) -> Array:
         axis = letters.index("b")

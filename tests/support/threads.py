@@ -1,4 +1,5 @@
-"""Forks among busy threads, interrupted calls, and long runs: programs that tests/backends/test_threads.py runs short.
+"""Forks among busy threads, interrupted calls, and long runs: programs that
+tests/backends/test_threads.py runs short.
 
     python tests/support/threads.py forks numpy --n 2000
     python tests/support/threads.py interrupts numpy --n 200
@@ -107,7 +108,9 @@ def forks(adapter: Adapter, n: int, threads: int) -> Counter[str]:
 
 
 def interrupts(adapter: Adapter, n: int, threads: int) -> Counter[str]:
-    """Interrupt calls on large arrays, by a signal or from another thread, and look whether memory is written afterwards."""
+    """Interrupt calls on large arrays, by a signal or from another thread, and look whether memory
+    is written afterwards.
+    """
     x, which, counts = numbers(8192, 128, 16), plan(0, 128), Counter(interrupted=0, other=0, written_after=0)
     own, positions = adapter.asarray(x), adapter.asarray(np.arange(8192))
     usual, chance = 60.0, random.Random(n)
@@ -169,7 +172,9 @@ def plans(adapter: Adapter, n: int, threads: int) -> Counter[str]:
 
 
 def endurance(adapter: Adapter, n: int, threads: int) -> Counter[str]:
-    """Call with a new plan each time, and see how much is used after a fifth of the calls and after all of them."""
+    """Call with a new plan each time, and see how much is used after a fifth of the calls and after
+    all of them.
+    """
     from ropecore import RotaryPlan
 
     x, frequencies, counts = adapter.asarray(numbers(16, 8)), np.array([1.0, 0.1, 0.01, 0.001]), Counter(called=0)

@@ -1,4 +1,6 @@
-"""Black boxes that differ from an expected configuration in one respect each, and the words that `identify` must have for it."""
+"""Black boxes that differ from an expected configuration in one respect each, and the words that
+`identify` must have for it.
+"""
 
 from collections.abc import Callable
 from typing import Any

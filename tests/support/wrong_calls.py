@@ -1,7 +1,8 @@
-"""Wrong calls that every adapter refuses in the same words: the tests of each run them on its own arrays.
+"""Wrong calls that every adapter refuses in the same words: the tests of each run them on its own
+arrays.
 
-A call takes the adapter and the function that makes an array of its library; beside it stand the argument that the refusal
-names, and words of the reason or of the cure.
+A call takes the adapter and the function that makes an array of its library; beside it stand the
+argument that the refusal names, and words of the reason or of the cure.
 """
 
 from collections.abc import Callable

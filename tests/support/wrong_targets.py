@@ -1,4 +1,6 @@
-"""Targets that are wrong in a way that is no mutant of the suite, each with the words that tell where it is wrong."""
+"""Targets that are wrong in a way that is no mutant of the suite, each with the words that tell
+where it is wrong.
+"""
 
 from typing import Any
 

@@ -1,11 +1,14 @@
-"""The sweep: every rotary module of transformers against the plan that `read_configs` gives for its configuration.
+"""The sweep: every rotary module of transformers against the plan that `read_configs` gives for its
+configuration.
 
     python tests/sweep/sweep.py            writes tests/sweep/SWEEP.md
 
-For each configuration class a rotary module is built from a default configuration, and the model's own functions rotate q
-at positions 0, 1, 5, 257 and 8191 (where several axes differ, each axis has them in another order); so for the older-style
-configurations of checkpoints in sweep_checkpoints.json.  The rotated values are judged by rope.md's error model for the
-float32 class (R-10.6), with k = 2 + c since the module makes its own frequencies; frequencies and A are judged by themselves.
+For each configuration class a rotary module is built from a default configuration, and the model's
+own functions rotate q at positions 0, 1, 5, 257 and 8191 (where several axes differ, each axis has
+them in another order); so for the older-style configurations of checkpoints in
+sweep_checkpoints.json.  The rotated values are judged by rope.md's error model for the float32
+class (R-10.6), with k = 2 + c since the module makes its own frequencies; frequencies and A are
+judged by themselves.
 """
 
 import importlib
@@ -154,7 +157,9 @@ def _modules(folder: str, prefix: str) -> list[ModuleType]:
 
 
 def rotary_class(folder: str, config_name: str) -> tuple[Any, ModuleType] | None:
-    """Return the rotary module of a configuration class: by annotation, else the one whose name is nearest."""
+    """Return the rotary module of a configuration class: by annotation, else the one whose name is
+    nearest.
+    """
     candidates = []
     for module in _modules(BORROWED.get(folder, folder), "modeling_"):
         for name, kind in vars(module).items():
@@ -221,7 +226,9 @@ VISION_FUNCTIONS = (
 
 
 def _text_functions(config: Any) -> tuple[str, ...]:
-    """Return the names under which a language model's attention may rotate, in the order of its own `if`."""
+    """Return the names under which a language model's attention may rotate, in the order of its own
+    `if`.
+    """
     latent = getattr(config, "qk_rope_head_dim", None) and getattr(config, "rope_interleave", True) is not False
     return (*(("apply_rotary_pos_emb_interleave",) if latent else ()), "apply_rotary_pos_emb", "apply_rotary_emb")
 
@@ -234,7 +241,9 @@ def _function(module: ModuleType, names: tuple[str, ...]) -> Any:
 
 
 def _same(rotated: Any) -> Any:
-    """Return the rotated q of a function that was given q as k too, and so must rotate both alike."""
+    """Return the rotated q of a function that was given q as k too, and
+    so must rotate both alike.
+    """
     import torch
 
     q, k = rotated
@@ -300,7 +309,8 @@ def judge(config: ropecore.RopeConfig, theirs: Theirs) -> tuple[float, str]:
 def growth(config: ropecore.RopeConfig, plan: ropecore.RotaryPlan, length: int) -> Own:
     """Return what R-10.8 grants a program that makes its own frequencies.
 
-    Where the plan was given inv_freq, the program made the same numbers as b^(-2j/R), R a power of two: c = 4.
+    Where the plan was given inv_freq, the program made the same numbers as b^(-2j/R), R a power of
+    two: c = 4.
     """
     return Own(6.0) if config.inv_freq is not None else own_frequencies(config.to_dict(), plan.lanes, length)
 
@@ -349,7 +359,9 @@ def sweep_class(folder: str, name: str, kind: Any) -> Iterator[Outcome]:
 def compare(
     label: str, pair: tuple[Any, ModuleType], config: Any, found: dict[str, Any]
 ) -> Iterator[tuple[str, Outcome]]:
-    """Yield a name and an outcome for each RoPE that a configuration has itself, its parts left out."""
+    """Yield a name and an outcome for each RoPE that a configuration has itself, its parts left
+    out.
+    """
     own = list(found)[-1].partition("/")[0]  # a configuration's parts are read before itself
     ropes = {key: rope for key, rope in found.items() if rope is not None and key.partition("/")[0] == own}
     rotary = pair[0](config)
@@ -403,7 +415,9 @@ def sweep_checkpoints() -> list[Outcome]:
 
 
 def _checkpoint(name: str, raw: dict[str, Any], found: dict[str, Any]) -> Iterator[Outcome]:
-    """Yield an outcome for each RoPE of a checkpoint, against the class that transformers makes of its configuration."""
+    """Yield an outcome for each RoPE of a checkpoint, against the class that transformers makes of
+    its configuration.
+    """
     from transformers import CONFIG_MAPPING
 
     if not any(found.values()):

@@ -1,8 +1,11 @@
-"""The sweep of `measure`: every configuration class of transformers, measured from the model's code and read from the table.
+"""The sweep of `measure`: every configuration class of transformers, measured from the model's code
+and read from the table.
 
-    python tests/sweep/sweep_measured.py [folder ..]      prints the counts, and each difference with its reason
+    python tests/sweep/sweep_measured.py [folder ..]      prints the counts, and each difference
+                                                          with its reason
 
-Where a class's model is built, what `read_configs` gives for the same configuration must be the same rotation of the same layers.
+Where a class's model is built, what `read_configs` gives for the same configuration must be the
+same rotation of the same layers.
 """
 
 import sys
@@ -20,7 +23,9 @@ from ropecore.conformance.identify.model import measure
 
 @dataclass(frozen=True)
 class Measured:
-    """One class: "equal", "differs", "not built" or "not read", why, and the seconds of the measurement."""
+    """One class: "equal", "differs", "not built" or "not read", why, and the seconds of the
+    measurement.
+    """
 
     name: str
     status: str

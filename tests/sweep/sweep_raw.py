@@ -1,10 +1,12 @@
-"""The sweep of raw dictionaries: what `read_configs` makes of a file against what it makes of the object that transformers builds.
+"""The sweep of raw dictionaries: what `read_configs` makes of a file against what it makes of the
+object that transformers builds.
 
     python tests/sweep/sweep_raw.py        prints what differs, by family and spelling
 
-A configuration class may do more in its constructor than its defaults show.  So each class is built from raw dictionaries too, in
-every spelling: version 4's flat keys, version 5's, `type` and `rope_type`, one rope dictionary a layer type.  The object is read
-by its own `rope_parameters`, which the sweep proper compares with the model's rotary module.
+A configuration class may do more in its constructor than its defaults show.  So each class is built
+from raw dictionaries too, in every spelling: version 4's flat keys, version 5's, `type` and
+`rope_type`, one rope dictionary a layer type.  The object is read by its own `rope_parameters`,
+which the sweep proper compares with the model's rotary module.
 """
 
 import copy
@@ -22,7 +24,8 @@ YARN = {"factor": 8.0, "original_max_position_embeddings": 4096, "beta_fast": 32
 LLAMA3 = {"factor": 8.0, "original_max_position_embeddings": 4096, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 BASE = 123456.0
 
-# what differs, and is theirs: a rope dictionary for all layers makes the configuration class forget the bases of layer types
+# what differs, and is theirs: a rope dictionary for all layers makes the configuration class forget
+# the bases of layer types
 THEIRS = ("dory", "dots3_note_text", "lfm3", "ultrabert")
 
 # spellings of the same few rules

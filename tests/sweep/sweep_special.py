@@ -1,8 +1,10 @@
-"""Models of the sweep whose rotary module does not take positions, or whose rotation is no module at all.
+"""Models of the sweep whose rotary module does not take positions, or whose rotation is no module
+at all.
 
-Each function takes a configuration, or builds the model's default, calls the model's own code, and returns the configuration
-beside what the code made; the functions are in SPECIAL, by folder and configuration class.  EXCLUDED are those outside the count,
-each with a function that measures the evidence.
+Each function takes a configuration, or builds the model's default, calls the model's own code, and
+returns the configuration beside what the code made; the functions are in SPECIAL, by folder and
+configuration class.  EXCLUDED are those outside the count, each with a function that measures the
+evidence.
 """
 
 import importlib
@@ -42,7 +44,9 @@ def queries(length: int, head_dim: int, heads: int = 2) -> np.ndarray:
 
 
 def _gptj(folder: str, name: str, config: Any = None) -> tuple[Any, Theirs]:
-    """GPT-J and CodeGen: a table of sines and cosines, and the first rotary_dim lanes, as in their attention."""
+    """GPT-J and CodeGen: a table of sines and cosines, and the first rotary_dim lanes, as in their
+    attention.
+    """
     import torch
 
     config, code = config or config_class(folder, name)(), model(folder)
@@ -72,7 +76,9 @@ def _roformer(folder: str, name: str, config: Any = None) -> tuple[Any, Theirs]:
 
 
 def _hidden_states(rotary: str, attention: str, heads: str, **keywords: Any) -> Callable[..., tuple[Any, Theirs]]:
-    """wav2vec2-conformer and its kin: hidden states are split into heads and rotated before the projections."""
+    """wav2vec2-conformer and its kin: hidden states are split into heads and rotated before the
+    projections.
+    """
 
     def run(folder: str, name: str, config: Any = None) -> tuple[Any, Theirs]:
         import torch
@@ -128,7 +134,9 @@ def _patches(rotary: str) -> Callable[..., tuple[Any, Theirs]]:
 
 
 def _llama4_vision(folder: str, name: str, config: Any = None) -> tuple[Any, Theirs]:
-    """Llama 4's vision tower: a table for one grid whose positions start at 1; the class token, last, stands at 0."""
+    """Llama 4's vision tower: a table for one grid whose positions start at 1; the class token,
+    last, stands at 0.
+    """
     import torch
 
     config, code = config or config_class(folder, name)(), model(folder)
@@ -142,7 +150,9 @@ def _llama4_vision(folder: str, name: str, config: Any = None) -> tuple[Any, The
 
 
 def _efficientloftr(folder: str, name: str, config: Any = None) -> tuple[Any, Theirs]:
-    """EfficientLoFTR: the whole hidden size is rotated, before it is split into heads; positions start at 1."""
+    """EfficientLoFTR: the whole hidden size is rotated, before it is split into heads; positions
+    start at 1.
+    """
     import torch
 
     config, code = config or config_class(folder, name)(), model(folder)
@@ -240,7 +250,9 @@ def _vjepa2() -> tuple[str, str]:
 
 
 def _hunyuan_vl() -> tuple[str, str]:
-    """Text agrees with the plan; where axes differ, the two lanes of a pair turn with different axes."""
+    """Text agrees with the plan; where axes differ, the two lanes of a pair turn with different
+    axes.
+    """
     import torch
 
     code = model("hunyuan_vl")

@@ -1,4 +1,6 @@
-"""The sweep over transformers' rotary modules: at most 1 % are wrong, and each of those is explained (issue 4)."""
+"""The sweep over transformers' rotary modules: at most 1 % are wrong, and each of those is
+explained (issue 4).
+"""
 
 import importlib.util
 import json
@@ -49,7 +51,9 @@ def test_the_older_style_configurations_are_equal(done: the_sweep.Sweep) -> None
 
 @pytest.mark.skipif(transformers.__version__ != "5.23.0", reason="the report is of transformers 5.23.0")
 def test_the_report_lists_the_same_outcomes(done: the_sweep.Sweep) -> None:
-    """Worst errors differ in the last digit between processors; names, verdicts and reasons do not."""
+    """Worst errors differ in the last digit between processors; names,
+    verdicts and reasons do not.
+    """
     lines = the_sweep.REPORT.read_text().splitlines()
     listed = {line.split("`")[1] for line in lines if line.startswith(("* `", "| `"))}
 

@@ -1,4 +1,6 @@
-"""Every configuration class, built from raw dictionaries in every spelling, is read as its object is."""
+"""Every configuration class, built from raw dictionaries in every spelling, is read as its object
+is.
+"""
 
 import importlib.util
 

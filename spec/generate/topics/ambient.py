@@ -1,7 +1,8 @@
 """Modes of a framework that must change nothing (R-2.8).
 
-`autocast`: automatic casting to bfloat16.  `tf32`: matrix products may round their factors.  `x64`: 64-bit types switched to
-the other state.  `default_dtype`: the dtype of new arrays set to another one.
+`autocast`: automatic casting to bfloat16.  `tf32`: matrix products may round their factors.  `x64`:
+64-bit types switched to the other state.  `default_dtype`: the dtype of new arrays set to another
+one.
 """
 
 from collections.abc import Iterator

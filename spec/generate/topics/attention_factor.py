@@ -1,4 +1,6 @@
-"""The attention factor A: on every rotated lane, at every position, and nowhere else (R-5.7, R-5.13, R-9.1)."""
+"""The attention factor A: on every rotated lane, at every position, and nowhere else (R-5.7,
+R-5.13, R-9.1).
+"""
 
 from collections.abc import Iterator
 from typing import Any

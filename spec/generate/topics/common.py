@@ -12,7 +12,8 @@ BASES = {"100": 100.0, "1e4": 1e4, "5e5": 5e5, "1e6": 1e6, "5e7": 5e7}
 def config(pairing: str = "half_split", head_dim: int = 8, base: float = 100.0, **more: Any) -> dict[str, Any]:
     """Return a configuration.
 
-    Base 100 is the default because low pairs of a small head then move early: wavelengths 6, 20, 63, 199 at head_dim 8.
+    Base 100 is the default because low pairs of a small head then move early: wavelengths 6, 20,
+    63, 199 at head_dim 8.
     """
     return {"head_dim": head_dim, "pairing": pairing, "base": base, **more}
 

@@ -1,4 +1,6 @@
-"""Configuration files of models, as published ones write them in several versions, and the plans that they describe."""
+"""Configuration files of models, as published ones write them in several versions, and the plans
+that they describe.
+"""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,5 @@
-"""The worked examples of the documents that this project started from, as they state them and as their formulas give them.
+"""The worked examples of the documents that this project started from, as they state them and as
+their formulas give them.
 
 Where a document is wrong, both readings are here, and the comment says which is which.
 """
@@ -75,7 +76,9 @@ def example(
 
 
 def report() -> Iterator[Case]:
-    """Yield the practitioner's report: head_dim 128, base 1e6, 40,960 positions, the additive form."""
+    """Yield the practitioner's report: head_dim 128, base 1e6, 40,960
+    positions, the additive form.
+    """
     made = config("half_split", 128, 1e6)
     about = ("R-2.1 R-4.1", "M10 M11", "the report's sizes at the last of its 40,960 positions")
     yield rotate("documents/report/last_position", made, about, x=[1, 1, 1, 128], positions=[40959])
@@ -91,7 +94,9 @@ def report() -> Iterator[Case]:
 
 
 def four_tokens() -> Iterator[Case]:
-    """Yield the 4-token example: its table uses frequencies 1 and 0.0001, its formula gives 1 and 0.01."""
+    """Yield the 4-token example: its table uses frequencies 1 and 0.0001, its formula gives 1 and
+    0.01.
+    """
     positions = [0, 1, 2, 3]
     about = ("R-2.1 R-3.2", "M6 M10", "as the document's table has it: frequencies 1 and 0.0001, which base 1e8 gives")
     yield example("documents/four_tokens/as_printed", config("interleaved", 4, 1e8), about, KEYS, positions, TABLE)
@@ -132,7 +137,9 @@ def four_tokens() -> Iterator[Case]:
 
 
 def paper_note() -> Iterator[Case]:
-    """Yield the paper note: half-split code below a comment that speaks of neighbours, and a claim that is false."""
+    """Yield the paper note: half-split code below a comment that speaks of neighbours, and a claim
+    that is false.
+    """
     positions = [0, 1, 2, 3]
     about = ("R-2.1 R-3.1", "M3 M5", "what its code computes: lanes 0 and 2, 1 and 3")
     yield example("documents/paper_note/as_coded", config("half_split", 4, 1e4), about, KEYS, positions, HALVES)
@@ -214,7 +221,9 @@ def same_token(count: int) -> Array:
 
 
 def introduction() -> Iterator[Case]:
-    """Yield the introduction: every pair turns 15 degrees a position; the pairing is not stated, so there are two readings."""
+    """Yield the introduction: every pair turns 15 degrees a position; the pairing is not stated, so
+    there are two readings.
+    """
     for pairing, digits in (("interleaved", CLOCK), ("half_split", CLOCK_HALVES)):
         made = own([FIFTEEN_DEGREES] * 2, pairing)
         about = ("R-2.1 R-4.3", "M3", f"four words at positions 1 to 4, 15 degrees a position, read as {pairing}")

@@ -1,4 +1,6 @@
-"""What a wrong program could pass without: zeros with a sign, exponents above 1, coordinates of 53 bits, many axes."""
+"""What a wrong program could pass without: zeros with a sign, exponents above 1, coordinates of 53
+bits, many axes.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +26,9 @@ def cases() -> Iterator[Case]:
 
 
 def signed(shape: list[int], lanes: list[int]) -> Array:
-    """Return numbers with -0.0 on some lanes of every vector, and 0.0 on the first of them in the second vector."""
+    """Return numbers with -0.0 on some lanes of every vector, and 0.0 on the first of them in the
+    second vector.
+    """
     count, size = 1, shape[-1]
     for length in shape[:-1]:
         count *= length
@@ -89,7 +93,9 @@ def real_axes() -> Iterator[Case]:
 
 
 def second_word() -> Iterator[Case]:
-    """Yield remainders where T0 counts most: without it a sine is at 0.89 of its bound, with it at 0.75 at most."""
+    """Yield remainders where T0 counts most: without it a sine is at 0.89 of its bound, with it at
+    0.75 at most.
+    """
     unit = 6.283185307179586 / 2**32
     steps = (535159600, -535159600, 532708560, 530950417)
     about = ("R-10.2", "", "remainders close to 2^29, where the second word of pi/4 counts most")
@@ -123,7 +129,9 @@ def rows(lanes: list[list[int]], out_lanes: list[list[int]], frequencies: list[f
 
 
 def same_map() -> Iterator[Case]:
-    """Yield two canonical plans of one map: rows that do not turn can be paired otherwise (R-2.9)."""
+    """Yield two canonical plans of one map: rows that do not turn can be
+    paired otherwise (R-2.9).
+    """
     straight = rows([[0, 4], [1, 5]], [[1, 5], [0, 4]], [0.0, 0.0], 1.0)
     crossed = rows([[0, 5], [1, 4]], [[1, 4], [0, 5]], [0.0, 0.0], 1.0)
     stretched = [rows(lanes, lanes, [0.0, 0.0], 1.25) for lanes in ([[0, 1], [2, 3]], [[0, 2], [1, 3]])]

@@ -1,4 +1,6 @@
-"""Distances of frequencies (R-4.4): vectors in the place of those that R-4.2 gave a wrong bound, and sizes they did not have."""
+"""Distances of frequencies (R-4.4): vectors in the place of those that R-4.2 gave a wrong bound,
+and sizes they did not have.
+"""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,6 @@
-"""Small cases for what is forgotten: the rotation, the sine, a head, a token, an axis, the length, the batch."""
+"""Small cases for what is forgotten: the rotation, the sine, a head, a token, an axis, the length,
+the batch.
+"""
 
 from collections.abc import Iterator
 
@@ -64,7 +66,9 @@ def lengths() -> Iterator[Case]:
 
 
 def rows() -> Iterator[Case]:
-    """Yield the same numbers as rows of a batch and as heads of one row: their bits are the same."""
+    """Yield the same numbers as rows of a batch and as heads of one
+    row: their bits are the same.
+    """
     for count in (2, 5):
         about = ("R-2.8", "M107", f"{count} rows, and the same numbers as {count} heads of one row")
         asked = [rotation(config(), x=shape, positions=[6, 29]) for shape in ([1, count, 2, 8], [count, 1, 2, 8])]

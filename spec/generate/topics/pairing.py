@@ -1,4 +1,6 @@
-"""Which lanes are read and written: de-interleaving, offsets, direction, blocks of axes (chapter 3)."""
+"""Which lanes are read and written: de-interleaving, offsets, direction, blocks of axes (chapter
+3).
+"""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,6 @@
-"""Partial rotation (R-3.4): the exponent's denominator is rotary_dim, and the other lanes pass through."""
+"""Partial rotation (R-3.4): the exponent's denominator is rotary_dim, and the other lanes pass
+through.
+"""
 
 from collections.abc import Iterator
 

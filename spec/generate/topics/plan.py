@@ -1,4 +1,6 @@
-"""Plans: the canonical form, and the plan of a configuration for every arrangement of lanes and axes (chapter 2)."""
+"""Plans: the canonical form, and the plan of a configuration for every arrangement of lanes and
+axes (chapter 2).
+"""
 
 from collections.abc import Iterator
 from typing import Any

@@ -132,7 +132,9 @@ def packed() -> Iterator[Case]:
 
 
 def outside() -> Iterator[Case]:
-    """Yield positions that R-7.1 excludes: refused where they are read, else they wrap modulo 2^32."""
+    """Yield positions that R-7.1 excludes: refused where they are read,
+    else they wrap modulo 2^32.
+    """
     for label, position, instead in (
         ("above", 2**32 + 5, 5),
         ("below", -(2**32) - 3, -3),
@@ -226,7 +228,9 @@ def tokens(part: tuple[int, list[int]], merge: int = 2) -> int:
 
 
 def text_and_grids(parts: list[tuple[int, list[int]] | int], how: str) -> dict[str, Any]:
-    """Return the positions of lengths of text and of grids of patches, and delta (R-7.9, R-7.10)."""
+    """Return the positions of lengths of text and of grids of patches,
+    and delta (R-7.9, R-7.10).
+    """
     places: list[list[int]] = []
     p = 0
     for part in parts:

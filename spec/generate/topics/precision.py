@@ -1,4 +1,6 @@
-"""The ladder of positions at which a narrow type, a rounded product or a fast sine begins to show (chapter 10)."""
+"""The ladder of positions at which a narrow type, a rounded product or a fast sine begins to show
+(chapter 10).
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -77,7 +79,9 @@ def applied() -> Iterator[Case]:
 
 
 def turns() -> Iterator[Case]:
-    """Yield angles close to multiples of a quarter turn, where one of the two results is tiny (R-10.2)."""
+    """Yield angles close to multiples of a quarter turn, where one of the two results is tiny
+    (R-10.2).
+    """
     quarter = 1.5707963267948966
     for label, frequencies, positions, flags, comment in (
         (
@@ -115,7 +119,9 @@ def turns() -> Iterator[Case]:
 
 
 def real() -> Iterator[Case]:
-    """Yield real axes: coordinates are floats, and the bound grows with the angle (R-6.9, R-10.2)."""
+    """Yield real axes: coordinates are floats, and the bound grows with
+    the angle (R-6.9, R-10.2).
+    """
     kinds: dict[str, Any] = {
         "axis_kinds": ["real", "real"],
         "axes": ["h", "w"],

@@ -143,7 +143,9 @@ def spoiled(shape: list[int], changes: dict[int, float]) -> Array:
 
 
 def formats() -> Iterator[Case]:
-    """Yield every order of dimensions: once with all sizes unequal, once with as many tokens as heads."""
+    """Yield every order of dimensions: once with all sizes unequal, once with as many tokens as
+    heads.
+    """
     shapes: dict[str, dict[str, int]] = {
         "unequal": {"b": 1, "h": 3, "s": 2, "t": 2, "d": 8},
         "square": {"b": 1, "h": 2, "s": 2, "t": 2, "d": 8},
@@ -208,7 +210,9 @@ def frequencies() -> Iterator[Case]:
 
 
 def general() -> Iterator[Case]:
-    """Yield plans that are no pairing of a configuration: any lanes, written anywhere among those read (R-2.1, R-2.3)."""
+    """Yield plans that are no pairing of a configuration: any lanes, written anywhere among those
+    read (R-2.1, R-2.3).
+    """
     scattered = {
         "head_dim": 8,
         "axes": ["position"],

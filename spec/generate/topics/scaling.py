@@ -1,4 +1,6 @@
-"""Scaling rules of chapter 5: frequencies inside each band and on each side of its edges, and rotations with them."""
+"""Scaling rules of chapter 5: frequencies inside each band and on each side of its edges, and
+rotations with them.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +25,8 @@ def cases() -> Iterator[Case]:
     yield from damped()
 
 
-# The distance to the centre is small and exact, and neither the position nor the centre is a float32: label, centre, positions, role
+# The distance to the centre is small and exact, and neither the position nor the centre is a
+# float32: label, centre, positions, role
 FAR = (
     (
         "far_centre",

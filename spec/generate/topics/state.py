@@ -1,4 +1,6 @@
-"""Calls one after the other in one process, and the same rotation asked for in two ways: nothing may differ (R-2.8)."""
+"""Calls one after the other in one process, and the same rotation asked for in two ways: nothing
+may differ (R-2.8).
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -273,7 +275,9 @@ def same_plan() -> Iterator[Case]:
 
 
 def not_passed() -> Iterator[Case]:
-    """Yield heads of a larger array: those that were not passed, values for example, keep their bits."""
+    """Yield heads of a larger array: those that were not passed, values for example, keep their
+    bits.
+    """
     stretched = config(rotary_dim=4, scaling=scaled("yarn", factor=4.0, original_max_position=64))
     for label, made, given, heads in (
         ("values", config(), {"x": [1, 2, 3, 8], "positions": THREE}, 2),
@@ -287,7 +291,9 @@ def not_passed() -> Iterator[Case]:
 
 
 def built_on_meta() -> Iterator[Case]:
-    """Yield modules that are built on a device without memory: what they hold is made when they get memory, or at a call."""
+    """Yield modules that are built on a device without memory: what they hold is made when they get
+    memory, or at a call.
+    """
     stretched = config(scaling=scaled("yarn", factor=4.0, original_max_position=64))
     for label, made in (
         ("half_split", config()),

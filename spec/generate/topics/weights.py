@@ -1,4 +1,6 @@
-"""Weights that go from one pairing to another: the lanes of each head are permuted, and all that has an entry a lane (R-3.7, R-3.8)."""
+"""Weights that go from one pairing to another: the lanes of each head are permuted, and all that
+has an entry a lane (R-3.7, R-3.8).
+"""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,6 @@
-"""The array-API adapter, under the strict namespace: the same bits as the NumPy adapter, by that library's operations."""
+"""The array-API adapter, under the strict namespace: the same bits as the NumPy adapter, by that
+library's operations.
+"""
 
 import array_api_strict as xp
 import numpy as np

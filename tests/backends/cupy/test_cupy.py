@@ -1,4 +1,6 @@
-"""The CuPy adapter on a stand-in for CuPy: the bits of the NumPy adapter, views, in place, axes, and what runs on the device."""
+"""The CuPy adapter on a stand-in for CuPy: the bits of the NumPy adapter, views, in place, axes,
+and what runs on the device.
+"""
 
 import importlib
 import threading
@@ -151,7 +153,9 @@ def test_the_float32_class_is_the_cosine_of_a_rounded_angle(rope: Any) -> None:
 
 
 def first_lane(rope: Any, x: np.ndarray, cos: np.ndarray) -> np.ndarray:
-    """Return x * cos of numbers (n,) in the dtype of x, by a rotation of the pairs (x, 0) with sin = 0."""
+    """Return x * cos of numbers (n,) in the dtype of x, by a rotation of the pairs (x, 0) with sin
+    = 0.
+    """
     pairs = np.stack([x, np.zeros_like(x)], -1)[None, None]
     tables = (stand_in.asarray(table[:, None]) for table in (cos, np.zeros_like(cos)))
     rotated: np.ndarray = stand_in.asnumpy(rope.rotate(config(2).plan(), stand_in.asarray(pairs), *tables))

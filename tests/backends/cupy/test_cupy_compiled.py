@@ -1,7 +1,8 @@
 """What is proven of the CuPy adapter's kernel without a GPU, and the one test that needs one.
 
-(a) nvcc, and NVRTC as CuPy uses it, compile kernel.cu for devices, without spills; (b) the same source compiled for the host
-by g++, with sanitizers, and (c) the Python around it, on a stand-in for CuPy, pass the conformance suite.
+(a) nvcc, and NVRTC as CuPy uses it, compile kernel.cu for devices, without spills; (b) the same
+source compiled for the host by g++, with sanitizers, and (c) the Python around it, on a stand-in
+for CuPy, pass the conformance suite.
 """
 
 import ast
@@ -50,7 +51,9 @@ def nvcc(dtype: str, more: str, *further: str) -> str:
 
 
 def resources(log: str) -> dict[str, tuple[int, int]]:
-    """Return the registers of a thread, and the bytes spilled, of each kernel that `ptxas -v` tells of."""
+    """Return the registers of a thread, and the bytes spilled, of each kernel that `ptxas -v` tells
+    of.
+    """
     pattern = r"entry function '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers"
     return {name: (int(used), int(out) + int(back)) for name, out, back, used in re.findall(pattern, log, re.DOTALL)}
 

@@ -1,4 +1,6 @@
-"""Wrong calls of the CuPy adapter, each refused by a RopeError that names the argument and the cure."""
+"""Wrong calls of the CuPy adapter, each refused by a RopeError that names the argument and the
+cure.
+"""
 
 import importlib
 import re

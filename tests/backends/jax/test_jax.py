@@ -1,4 +1,6 @@
-"""The JAX adapter called eagerly and under jit: its numbers, shapes, dtypes and positions, and what it refuses."""
+"""The JAX adapter called eagerly and under jit: its numbers, shapes, dtypes and positions, and what
+it refuses.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -281,7 +283,9 @@ def test_empty_sequences_and_batches(name: str) -> None:
 
 
 def test_calls_leave_nothing_behind_that_a_plan_could_spoil() -> None:
-    """Plans of one size share what is compiled; their frequencies, factors and roles are arguments of it."""
+    """Plans of one size share what is compiled; their frequencies, factors and roles are arguments
+    of it.
+    """
     x, positions = tensor(1, 2, 4, 8), np.arange(50, 54)
     plans = [RopeConfig(head_dim=8, base=b, pairing="half_split").plan() for b in (1e4, 5e5)]
     plans += [plans[0].replace(attention_factor=1.5)]
@@ -316,7 +320,9 @@ def test_ambient_modes_change_nothing(mode: str) -> None:
 
 
 def test_without_jit_results_stay_within_the_model() -> None:
-    """XLA contracts products and sums when it fuses them: R-10.6 holds all the same, bits may differ."""
+    """XLA contracts products and sums when it fuses them: R-10.6 holds all the same, bits may
+    differ.
+    """
     x, positions = tensor(2, 3, 4, 8), positions_of(PLAN, 4)
     with jax.disable_jit():
         assert within(PLAN, x, rope.apply(PLAN, x, positions=positions), positions)

@@ -1,6 +1,8 @@
-"""Every transformation of JAX, and every two of them, of every kind of lanes, by 0, 1 and 2 tokens, against the reference.
+"""Every transformation of JAX, and every two of them, of every kind of lanes, by 0, 1 and 2 tokens,
+against the reference.
 
-`python tests/backends/jax/test_jax_pairs.py 600` tries more combinations of pairs, lanes, sizes and dtypes, for 600 seconds.
+`python tests/backends/jax/test_jax_pairs.py 600` tries more combinations of pairs, lanes, sizes and
+dtypes, for 600 seconds.
 """
 
 import itertools
@@ -81,7 +83,9 @@ def places_of(plan: RotaryPlan, batch: int, length: int) -> list[np.ndarray]:
 
 
 def right(plan: RotaryPlan, x: np.ndarray, at: list[np.ndarray], word: Word, roundings: int, role: str = "q") -> Any:
-    """Return the rotations of a word of x (b, h, s, d), one after the other, and how far R-10.6 lets them be from exact."""
+    """Return the rotations of a word of x (b, h, s, d), one after the other, and how far R-10.6
+    lets them be from exact.
+    """
     turns = bounds.turns(plan, np.stack(at) if plan.n_axes > 1 else at[0], role).fitted(
         (x.shape[0], 1, x.shape[2]), (0, 1)
     )
@@ -106,7 +110,9 @@ def right(plan: RotaryPlan, x: np.ndarray, at: list[np.ndarray], word: Word, rou
 def is_right(
     call: Call, names: tuple[str, ...], plan: RotaryPlan, role: str, sizes: Any, dtype: str, at: Any = None
 ) -> bool:
-    """Whether these transformations of a call rotate all x by the plan; at: what the call takes for positions."""
+    """Whether these transformations of a call rotate all x by the plan; at: what the call takes for
+    positions.
+    """
     x = np.random.default_rng(0).normal(size=(*sizes, plan.head_dim)).astype(jnp.dtype(dtype))
     places = places_of(plan, sizes[0], sizes[2])
     given = [jnp.asarray(each) for each in places] if at is None else at
@@ -122,7 +128,9 @@ def is_right(
 
 @contextmanager
 def always_alone(wanted: bool) -> Iterator[None]:
-    """Small tensors are turned as large ones are: in a branch of a cond that nothing is fused into."""
+    """Small tensors are turned as large ones are: in a branch of a cond
+    that nothing is fused into.
+    """
     usual = rotation._among_others
     if wanted:
         rotation._among_others = rotation._alone
@@ -134,7 +142,9 @@ def always_alone(wanted: bool) -> Iterator[None]:
 
 
 def mixed(number: int) -> tuple[str, Any, str, bool]:
-    """Return a kind of lanes, sizes, a dtype, and whether it is turned alone: all combinations in turn."""
+    """Return a kind of lanes, sizes, a dtype, and whether it is turned alone: all combinations in
+    turn.
+    """
     choices = len(KINDS), len(SIZES), len(DTYPES), 3
     kind, sizes, dtype, alone = np.unravel_index(number * 389 % math.prod(choices), choices)
     return list(KINDS)[kind], SIZES[sizes], DTYPES[dtype], bool(alone == 0)
@@ -173,7 +183,9 @@ def test_eager_calls(name: str, number: int) -> None:
 @pytest.mark.parametrize("name", ["vmap over b", "vmap over h", "vmap over h, moved", "vmap over s"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_eager_vmap_of_one_token(kind: str, name: str) -> None:
-    """XLA's CPU compiler updates part of the lanes in place although it still reads them, where sizes of 1 are moved about."""
+    """XLA's CPU compiler updates part of the lanes in place although it still reads them, where
+    sizes of 1 are moved about.
+    """
     assert try_kind((name,), kind, (1, 3, 1), "float32", False)
 
 

@@ -1,4 +1,6 @@
-"""The JAX adapter on arrays that are sharded over eight devices of the host, which a process of its own has to ask for."""
+"""The JAX adapter on arrays that are sharded over eight devices of the host, which a process of its
+own has to ask for.
+"""
 
 import json
 import os

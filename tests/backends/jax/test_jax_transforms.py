@@ -1,4 +1,6 @@
-"""The JAX adapter under jit, grad, jvp, vmap and scan, as a pytree, and as a part of Equinox and Flax NNX models."""
+"""The JAX adapter under jit, grad, jvp, vmap and scan, as a pytree, and as a part of Equinox and
+Flax NNX models.
+"""
 
 import contextlib
 import io
@@ -110,7 +112,9 @@ def test_tables_are_made_once_for_all_heads(precision: str, operation: str, monk
 def test_loops_run_over_a_view_of_the_pairs(
     name: str, view: str, gradient: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over the lanes of x, XLA's CPU compiler would compute i % reach for each number, and no vector of them."""
+    """Over the lanes of x, XLA's CPU compiler would compute i % reach for each number, and no
+    vector of them.
+    """
     plan = RopeConfig(head_dim=8, base=100.0, pairing=name).plan()
     x = tensor(1, 32, 1024, 8)
 
@@ -193,7 +197,9 @@ def residuals(function: Any, *arguments: Any) -> str:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_of_x_is_kept_for_the_gradient(name: str, dtype: str) -> None:
-    """Kept are tables, and lists of lanes: nothing with the 7 heads of x, and nothing that x was."""
+    """Kept are tables, and lists of lanes: nothing with the 7 heads of
+    x, and nothing that x was.
+    """
     plan, x = PLANS[name], tensor(2, 7, 5, PLANS[name].head_dim, dtype=dtype)
     positions = positions_of(plan, 5)
     kept = residuals(lambda x: rope.apply(plan, x, positions=positions), x)
@@ -205,7 +211,9 @@ def test_nothing_of_x_is_kept_for_the_gradient(name: str, dtype: str) -> None:
 
 
 def test_learned_tables_get_a_gradient() -> None:
-    """Those of cos_sin have none (R-11.2); those of the caller's own frequencies do, also where they are written to memory."""
+    """Those of cos_sin have none (R-11.2); those of the caller's own frequencies do, also where
+    they are written to memory.
+    """
     with x64():
         for heads, length in ((1, 4), (8, 1100)):
             x, p = tensor(1, heads, length, 8, dtype="float64"), jnp.arange(length) / length
@@ -276,7 +284,9 @@ def test_vmap_over_x_and_positions(name: str) -> None:
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("out_axis", [0, 1])
 def test_vmap_over_the_heads_of_one_token(axis: int, out_axis: int) -> None:
-    """XLA's CPU compiler updates part of the lanes in place although it still reads them, where a 1 moves among the sizes."""
+    """XLA's CPU compiler updates part of the lanes in place although it still reads them, where a 1
+    moves among the sizes.
+    """
     plan, x = RopeConfig(head_dim=8, base=1e4, pairing="half_split", rotary_dim=4).plan(), tensor(1, 2, 8)
     call = jax.vmap(lambda x: rope.apply(plan, x, offset=1, tensor_format="sd"), in_axes=axis, out_axes=out_axis)
     expected = rope.apply(plan, x, offset=1, tensor_format="shd")
@@ -295,7 +305,9 @@ def test_vmap_over_offsets() -> None:
 
 @pytest.mark.parametrize("start", [0, 2**24 + 1, 2**31 - 20])
 def test_a_scan_that_decodes_token_by_token(start: int) -> None:
-    """Each step rotates one query and one key at the next position, and writes the key to a cache."""
+    """Each step rotates one query and one key at the next position, and
+    writes the key to a cache.
+    """
     tokens, heads = 16, 3
     q, k = tensor(tokens, 1, heads, 1, 8), tensor(tokens, 1, heads, 1, 8, seed=1)
 

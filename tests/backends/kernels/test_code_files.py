@@ -1,4 +1,6 @@
-"""The files of compiled kernels: whatever happens to them, the bits are right, and one warning says what."""
+"""The files of compiled kernels: whatever happens to them, the bits are right, and one warning says
+what.
+"""
 
 import hashlib
 import os

@@ -1,4 +1,6 @@
-"""The one-pass kernels: the bits of the reference, whatever the dtype, the lanes, the memory and the threads."""
+"""The one-pass kernels: the bits of the reference, whatever the dtype, the lanes, the memory and
+the threads.
+"""
 
 import ctypes
 import errno
@@ -52,7 +54,9 @@ SHAPES = [(2, 3, 70, "d"), (1, 1, 1, "d"), (2, 0, 5, "d"), (3, 5, 1, "d"), (1, 4
 
 
 def bits(array: Array) -> Array:
-    """The bits of an array, with one NaN for all NaNs: which of two a processor returns is its own affair."""
+    """The bits of an array, with one NaN for all NaNs: which of two a processor returns is its own
+    affair.
+    """
     array = np.where(np.isnan(array.astype(np.float64)), np.array(np.nan, array.dtype), array)
     return array.view(f"u{array.itemsize}")
 

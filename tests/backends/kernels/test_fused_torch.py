@@ -1,4 +1,6 @@
-"""The one-pass kernels behind the torch adapter: the same bits as its operations, and what autograd must know."""
+"""The one-pass kernels behind the torch adapter: the same bits as its operations, and what autograd
+must know.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""The torch adapter in eager mode: its numbers, shapes, gradients and state, and what it refuses."""
+"""The torch adapter in eager mode: its numbers, shapes, gradients and
+state, and what it refuses.
+"""
 
 import copy
 import gc
@@ -248,7 +250,9 @@ def test_empty_sequences_and_batches() -> None:
 
 
 def test_context_parallel_shards_put_together_are_the_whole() -> None:
-    """Zig-zag: rank r of n holds chunks r and 2n - 1 - r, and rotates them at their own positions."""
+    """Zig-zag: rank r of n holds chunks r and 2n - 1 - r, and rotates
+    them at their own positions.
+    """
     x, ranks = tensor(1, 2, 16, 8, dtype="bfloat16"), 2
     whole, chunks = rope.apply(WHOLE, x, offset=4096), torch.arange(16).chunk(2 * ranks)
     together = torch.zeros_like(x)
@@ -453,7 +457,9 @@ def test_in_place_in_a_graph_of_gradients() -> None:
 
 @pytest.fixture
 def torchs_own_operations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the kernels of the extra "fast", which share a table of their own kind (tests/backends/kernels/test_fused.py)."""
+    """Leave out the kernels of the extra "fast", which share a table of their own kind
+    (tests/backends/kernels/test_fused.py).
+    """
     monkeypatch.setattr("ropecore.backends._kernels.available", lambda form="float32": False)
 
 
@@ -599,7 +605,9 @@ class _set(nullcontext):
 @pytest.mark.parametrize("mode", AMBIENT)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_ambient_state_changes_nothing(mode: str, dtype: str) -> None:
-    """In tables, rotation, shift and gradients; tables made within serve outside, and the other way round."""
+    """In tables, rotation, shift and gradients; tables made within serve outside, and the other way
+    round.
+    """
     x, g, real = (
         tensor(2, 2, 3, 8, dtype=dtype),
         tensor(2, 2, 3, 8, dtype=dtype, seed=1),
@@ -638,7 +646,9 @@ def test_ambient_state_changes_nothing(mode: str, dtype: str) -> None:
 
 
 def test_the_module_has_no_state_that_could_spoil() -> None:
-    """Neither a cast, nor a checkpoint, nor initialisation on the meta device changes its numbers (field failures A and F)."""
+    """Neither a cast, nor a checkpoint, nor initialisation on the meta device changes its numbers
+    (field failures A and F).
+    """
     q, k = tensor(1, 4, 300, 8), tensor(1, 1, 300, 8, seed=1)
     emb = rope.RotaryEmbedding(PLANS["interleaved_yarn"])
     wanted = rope.apply(emb.plan, q, k, offset=257)

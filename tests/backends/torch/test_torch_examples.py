@@ -1,4 +1,6 @@
-"""How a model in torch uses the adapter: with SDPA, with FlexAttention, and with a cache of keys."""
+"""How a model in torch uses the adapter: with SDPA, with FlexAttention,
+and with a cache of keys.
+"""
 
 import itertools
 
@@ -65,7 +67,9 @@ def test_training_compiled(attention: Attention) -> None:
 
 
 def test_a_cache_that_drops_its_oldest_keys_is_shifted(attention: Attention) -> None:
-    """The keys that stay move down by the number that went, so that positions stay small: scores do not change."""
+    """The keys that stay move down by the number that went, so that positions stay small: scores do
+    not change.
+    """
     q, k, _ = attention.split(torch.randn(1, 12, 64, dtype=torch.float64))
     query, keys = rope.apply(PLAN, q[:, :, 11:], offset=11), rope.apply(PLAN, k, role="k")
     scores = query @ keys[:, :, 4:].repeat_interleave(2, 1).mT
@@ -78,7 +82,9 @@ def test_a_cache_that_drops_its_oldest_keys_is_shifted(attention: Attention) -> 
 
 
 def test_one_table_for_all_layers_at_positions_of_their_own(attention: Attention) -> None:
-    """Left padding, documents or chunks: positions are made once, tables are made once, and each layer rotates."""
+    """Left padding, documents or chunks: positions are made once, tables are made once, and each
+    layer rotates.
+    """
     q, k, _ = attention.split(torch.randn(2, 6, 64, dtype=torch.float64))
     ids = torch.tensor([[0, 0, 0, 1, 2, 3], [0, 1, 2, 3, 4, 5]])
     cos, sin = rope.cos_sin(PLAN, ids, dtype=q.dtype)

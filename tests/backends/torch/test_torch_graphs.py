@@ -1,4 +1,6 @@
-"""The torch adapter compiled, exported and traced: the same numbers, from graphs that fit every length and offset."""
+"""The torch adapter compiled, exported and traced: the same numbers, from graphs that fit every
+length and offset.
+"""
 
 import io
 from collections.abc import Callable, Iterator
@@ -202,7 +204,9 @@ def test_the_counter_counts_what_does_recompile() -> None:
 
 @pytest.mark.parametrize("dynamic", [None, True])
 def test_a_length_that_equals_the_number_of_pairs_binds_nothing(dynamic: bool | None) -> None:
-    """A compiler that took the plan's constants for inputs would believe that their length varies with the sequence's."""
+    """A compiler that took the plan's constants for inputs would believe that their length varies
+    with the sequence's.
+    """
     compiled = torch.compile(lambda p: rope.cos_sin(WHOLE, p), fullgraph=True, dynamic=dynamic)
     wide = RopeConfig(head_dim=12, base=100.0, pairing="half_split").plan()
     for length in (4, 3, 6, 5):

@@ -1,4 +1,5 @@
-"""One of two processes that rotate DTensors: `python torch_shards.py RANK FILE`; test_torch_sharded.py starts both.
+"""One of two processes that rotate DTensors: `python torch_shards.py RANK FILE`;
+test_torch_sharded.py starts both.
 
 Prints a line for each check that holds, and fails at the first that does not.
 """
@@ -55,7 +56,9 @@ def tensor(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def in_silence(call: Callable[[], Any]) -> Any:
-    """Return call(), made by one process after the other, so that a collective would wait for ever, and counted."""
+    """Return call(), made by one process after the other, so that a collective would wait for ever,
+    and counted.
+    """
     for turn in range(2):
         if distributed.get_rank() == turn:
             result = call()
@@ -76,7 +79,9 @@ def check_the_check(mesh: DeviceMesh) -> None:
 
 
 def check_rotations(mesh: DeviceMesh) -> None:
-    """apply, apply_, rotate and shift, sharded over batch, heads or sequence: also where the parts differ in size."""
+    """apply, apply_, rotate and shift, sharded over batch, heads or sequence: also where the parts
+    differ in size.
+    """
     ids = torch.tensor([[5, 4, 100, 2, 1, 0, 7], [0, 1, 2, 3, 2**31 - 1, 4, 5], [9, 9, 9, 9, 9, 9, 9]])
     x = tensor(3, 4, 7, 8)
     for name, plan in PLANS.items():
@@ -99,7 +104,9 @@ def check_rotations(mesh: DeviceMesh) -> None:
 
 
 def check_positions_of_their_own(mesh: DeviceMesh) -> None:
-    """Positions as DTensors, sharded like x or whole; several axes; offsets, where the sequence is whole."""
+    """Positions as DTensors, sharded like x or whole; several axes; offsets, where the sequence is
+    whole.
+    """
     x, ids, plan = tensor(2, 4, 6, 8), torch.arange(12).reshape(2, 6) * 3, PLANS["interleaved_yarn"]
     wanted = rope.apply(plan, x, positions=ids)
     for dim, of_ids in ((0, 0), (2, 1), (1, None), (0, None), (2, None)):
