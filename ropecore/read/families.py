@@ -1,4 +1,4 @@
-"""The table of model families: what a configuration does not say, one row a family, in families.json.
+"""The table of model families, families.json: what a configuration does not say, one row a family.
 
 A row is keyed by `model_type`.  Its columns, all but `source` optional:
 
