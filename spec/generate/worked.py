@@ -7,7 +7,7 @@ ropecore but the page.
 
 import struct
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 from mpmath import cos, mpf, nint, pi, sin
 
@@ -45,8 +45,8 @@ def turned(quarter: int, c: float, s: float) -> tuple[float, float]:
 
 def fixed(frequency: float, width: int) -> int:
     """Return round(F / (2 pi) 2^width) mod 2^width."""
-    whole = int(nint(exact(frequency) / (2 * pi) * mpf(2) ** width))
-    return whole % (1 << width)
+    whole: Any = cast(Any, nint(exact(frequency) / (2 * pi) * mpf(2) ** width))
+    return int(whole) % (1 << width)
 
 
 def of_32(frequency: float, position: int) -> Iterator[Entry]:
@@ -88,8 +88,8 @@ def of_64(frequency: float, position: int) -> Iterator[Entry]:
     yield "rest", str(rest)
     yield "angle left", repr(float(rest) * 2.0**-62 * float(pi / 2))
     angle = exact(frequency) * position
-    yield "exact cos", repr(float(cos(angle)))
-    yield "exact sin", repr(float(sin(angle)))
+    yield "exact cos", repr(float(cast(Any, cos(angle))))
+    yield "exact sin", repr(float(cast(Any, sin(angle))))
 
 
 def table(width: int) -> str:
