@@ -150,7 +150,7 @@ class Report:
         most = counts["fail"] + counts["errored"] > counts["pass"]
         if most and not all(fnmatchcase(each.case.id, SMALLEST) for each in self.results):
             lines.append(f"more than half of all cases failed: begin with the smallest, --case '{SMALLEST}'")
-        return [*lines, *([f"FAILED reach: {self.inexact}"] if self.inexact else [])]
+        return lines or ([f"FAILED reach: {self.inexact}"] if self.inexact else [])
 
     def to_json(self) -> str:
         """Return the report as JSON text of schema ropecore-report/1."""
