@@ -1,4 +1,4 @@
-"""Keys of the wrong type are refused wherever they stand, whether or not this reading would have used them."""
+"""Keys of the wrong type are refused wherever they stand, used or not."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ NUMBERS = (
 
 
 def check_types(config: Mapping[str, Any]) -> None:
-    """Refuse a model's keys whose values are of another type than their name says; a null is no key."""
+    """Refuse keys whose values are of another type than their name says; a null is no key."""
     for key, value in config.items():
         if value is None:
             continue

@@ -1,4 +1,4 @@
-"""A value of the wrong type is refused wherever it stands, used or not, and nothing but a refusal comes out of it."""
+"""A value of the wrong type is refused wherever it stands; nothing but a refusal comes of it."""
 
 import copy
 from collections.abc import Iterator
