@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ropecore.errors import RopeError
 from ropecore.read.ledger import Section
-from ropecore.read.parts import ROPE_KEYS, truth
+from ropecore.read.parts import ROPE_KEYS, is_nested, truth
 from ropecore.read.scaling import ALIASES
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def note_dropped(reader: "Reader", key: str, rope: Mapping[str, Any]) -> None:
     transformers does not apply.
     """
     dropped = reader.row.get("dropped", ())
-    if any(isinstance(value, Mapping) for value in rope.values()):
+    if is_nested(rope):
         return
     if "flat" in dropped and key == "rope_parameters":
         reader.ledger.notes.append(f"{DROPS} a flat rope_parameters in this family")

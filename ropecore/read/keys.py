@@ -7,9 +7,10 @@ from typing import Any
 
 from ropecore.errors import RopeError, integer, number
 from ropecore.read.agreement import DROPS, check_agreement, check_outside, note_dropped, same_rope
+from ropecore.read.key_types import check_types
 from ropecore.read.layers import LayerType
 from ropecore.read.ledger import Ledger, Section
-from ropecore.read.parts import ABOUT_ROPE, ROPE_KEYS, Part, Request
+from ropecore.read.parts import ABOUT_ROPE, ROPE_KEYS, Part, Request, is_nested
 from ropecore.read.scaling import COMMON, Lengths
 
 # one quantity, several names; the first that is there is taken
@@ -67,6 +68,7 @@ class Reader:
     def __init__(self, part: Part, layer_type: LayerType, request: Request) -> None:
         self.part, self.layer_type, self.request = part, layer_type, request
         self.row = {**part.row, **{key: value for key, value in layer_type.overrides.items() if key in BY_LAYER}}
+        check_types(part.config)
         self.ledger = Ledger()
         self.config = Section(part.config, self.ledger)
         self.rope_is_own = False  # whether the rope dictionary is the family's, not the file's
@@ -95,7 +97,7 @@ class Reader:
         rope = self.config.get(key, "the rope dictionary")
         note_dropped(self, key, rope)
         del self.ledger.used[key]  # its keys are recorded one by one
-        if any(isinstance(value, Mapping) for value in rope.values()):
+        if is_nested(rope):
             return self._layer_rope(key, rope)
         if not self._is_scaled():
             self.ledger.notes.append(f"{key} belongs to other layers")
@@ -353,9 +355,15 @@ class Reader:
         return "partial_rotary_factor" in self.rope or any(n in self.config for n in NAMES["partial_rotary_factor"])
 
     def lengths(self) -> Lengths:
+        def length(name: str, why: str) -> int | None:
+            value = self.quantity(name, why)
+            return (
+                None if value is None else integer(name, int(value) if isinstance(value, float) else value, at_least=1)
+            )
+
         return Lengths(
-            longest=lambda: self.quantity("max_position_embeddings", "the longest context"),
-            original=lambda: self.quantity("original_max_position_embeddings", "the length that it was trained for"),
+            longest=lambda: length("max_position_embeddings", "the longest context"),
+            original=lambda: length("original_max_position_embeddings", "the length that it was trained for"),
         )
 
     def context(self) -> int | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ropecore.errors import RopeError, integer, number
 from ropecore.read.families import Row
-from ropecore.read.parts import ROPE_KEYS, Part
+from ropecore.read.parts import ROPE_KEYS, RULE_KEYS, Part, is_nested
 
 NO_ROTATION: Row = {"rotates": False}  # of layer types that do not rotate
 DEPTHS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
@@ -73,7 +73,9 @@ def _scheduled(config: Mapping[str, Any], schedule: Row) -> list[str]:
         return [this if i in value else other for i in range(depth)]
     if schedule["kind"] == "values":
         return [this if entry in schedule["values"] else other for entry in value][: depth or None]
-    if isinstance(value, str):  # EXAONE 4: "LLLG", and the last layer is global
+    if (
+        isinstance(value, str) and value and not set(value) - {"L", "G"}
+    ):  # EXAONE 4: "LLLG", and the last layer is global
         return [other if value[i % len(value)] == "L" and i < depth - 1 else this for i in range(depth)]
     period = integer(str(key), value)
     shift = 1 if schedule["kind"] == "last" else 0
@@ -88,9 +90,13 @@ def rope_dictionary(config: Mapping[str, Any]) -> Any:
 def _by_type(part: Part, listed: list[str]) -> list[LayerType]:
     rope = rope_dictionary(part.config)
     own: dict[str, Row | None] = part.row.get("layers", {})
-    nested = isinstance(rope, Mapping) and any(isinstance(value, Mapping) for value in rope.values())
+    nested = is_nested(rope)
     if nested:
-        names = [name for name, value in rope.items() if value is None or isinstance(value, Mapping)]
+        names = [
+            name
+            for name, value in rope.items()
+            if (value is None or isinstance(value, Mapping)) and name not in RULE_KEYS
+        ]
         names += [name for name, value in own.items() if value is not None and name not in rope]
     elif part.row.get("nope_unless_null") and part.config.get(part.row["nope_unless_null"]) is None:
         names = []

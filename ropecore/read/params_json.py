@@ -8,6 +8,7 @@ from typing import Any
 from ropecore.config import RopeConfig
 from ropecore.errors import RopeError, integer, number
 from ropecore.read.axes import INV_FREQS, axis_order
+from ropecore.read.key_types import check_names, check_types
 from ropecore.read.ledger import Ledger, Section
 from ropecore.read.parts import Request, truth
 from ropecore.read.ropes import Ropes
@@ -50,11 +51,17 @@ def is_params(config: Mapping[str, Any]) -> bool:
 
 def read(config: Mapping[str, Any], request: Request) -> Ropes:
     """Return the text's RoPE, and those of the vision and audio encoders that rotate."""
+    check_names(config)
+    check_types(config)
     found = Ropes()
     _text(config, request, found)
     whole = Section(config, Ledger())
     read = set()
     for path, (part, read_part) in ENCODERS.items():
+        steps = path.split(".")
+        for above in (".".join(steps[: n + 1]) for n in range(len(steps))):
+            if whole.peek(above) is not None and not isinstance(whole.peek(above), Mapping):
+                raise RopeError(above, whole.peek(above), "must be an object", rule="R-12.6")
         keys = whole.peek(path)
         if keys is not None:
             read_part(Section(keys, Ledger(), path), part, request, found)
@@ -101,6 +108,7 @@ def _layers(keys: Section) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
 
 
 def _head_dim(keys: Section) -> int:
+    check_types(keys.mapping)
     slice_dim = keys.get("qk_rope_head_dim", "the rotated slice of the head")
     given = slice_dim if slice_dim is not None else keys.get("head_dim", "the head's size")
     if given is not None:
@@ -154,7 +162,8 @@ def _deepseek(keys: Section) -> YaRN:
             given[name] = keys.ledger.assume(key, default, DEEPSEEK_SOURCE)
     keys.ledger.assume("attention_factor", 1.0, DEEPSEEK_SOURCE)
     scale = keys.get("mscale", "of the softmax scale")
-    scale = 1.0 if scale is None else scale
+    scale = 1.0 if scale is None else number("mscale", scale, at_least=0)
+    given["factor"] = number("rope_factor", given["factor"], at_least=1)
     keys.ledger.notes.append(softmax_note(given["factor"], scale))
     return YaRN(**given, attention_factor=1.0)
 
@@ -177,7 +186,8 @@ def _yarn(yarn: Section, strict: bool) -> YaRN:
     yarn.refuse_unread(yarn.unread(), strict, (*names.values(), "apply_scale"))
     if scale is None:
         yarn.ledger.assume("yarn.apply_scale", True, MISTRAL)
-    return YaRN(**values, attention_factor=1.0 if scale is False else None)
+    applies = scale is None or truth("yarn.apply_scale", scale)
+    return YaRN(**values, attention_factor=None if applies else 1.0)
 
 
 def _pixtral(keys: Section, part: str, request: Request, found: Ropes) -> None:

@@ -9,10 +9,19 @@ from typing import Any
 
 from ropecore.errors import RopeError
 from ropecore.read.families import NO_ROPE, Row, choose_family, families, unknown_family
+from ropecore.read.key_types import check_names
 from ropecore.report import Fact
 
 ABOUT_ROPE = re.compile("rope|rotary")  # keys that must not go unnoticed
 ROPE_KEYS = ("rope_scaling", "rope_parameters")  # rope dictionaries, in transformers' order
+
+# keys of rope dictionaries, none of which is a layer type
+RULE_KEYS = (
+    "rope_type", "type", "rope_theta", "partial_rotary_factor", "mrope_section", "xdrope_section", "mrope_interleaved", "factor",
+    "alpha", "original_max_position_embeddings", "max_position_embeddings", "beta_fast", "beta_slow", "truncate", "mscale",
+    "mscale_all_dim", "attention_factor", "attn_factor", "extrapolation_factor", "short_factor", "long_factor", "short_mscale",
+    "long_mscale", "low_freq_factor", "high_freq_factor", "finetuned", "llama_4_scaling_beta", "is_causal",
+)  # fmt: skip
 
 # keys under which a file of another program (MLC) keeps the whole configuration, while its family
 # stands outside
@@ -37,6 +46,8 @@ SETTINGS = (
     "tokenizer_config",
     "attention_other_setting",
 )
+
+DEEPEST = 16  # configurations within each other
 
 TEXT = ("llm_config", "language_config", "language_model_config", "text_model_config")  # other names of text_config
 
@@ -72,7 +83,10 @@ def parts(
     """Yield the models of a configuration, sub-configurations first; unread gets those that nothing
     can read.
     """
+    if name.count(".") > DEEPEST:
+        raise RopeError("source", name[:40], f"holds configurations more than {DEEPEST} deep", rule="R-12.6")
     config = _unwrapped(config)
+    check_names(config)
     family = choose_family(config, family or (not name and request.family) or None, request.strict)
     row = families().get(family, {})
     found: set[str] = set()
@@ -99,6 +113,13 @@ def parts(
         raise unknown_family(family, words_of_rope(config), argument)
     elif not found:
         unread.append(Fact(name, family or None, "is not in the table of families, and has no key about RoPE"))
+
+
+def is_nested(rope: Any) -> bool:
+    """Return whether a rope dictionary holds one a layer type."""
+    return isinstance(rope, Mapping) and any(
+        isinstance(value, Mapping) and key not in RULE_KEYS for key, value in rope.items()
+    )
 
 
 def _unwrapped(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -132,6 +153,8 @@ def _sub_configs(config: Mapping[str, Any], row: Row) -> Iterator[tuple[str, Map
         config = {**config, **{key: {} for key in children}}
     for key, sub in config.items():
         if children.get(key, key) is None or key in SETTINGS:
+            if key in children and sub is not None and not isinstance(sub, Mapping):
+                raise RopeError(key, sub, "must be an object", rule="R-12.6")
             continue  # settings, not a model
         if not isinstance(sub, Mapping):
             if sub is not None and (key in children or key in ("text_config", "vision_config", "audio_config")):

@@ -106,7 +106,7 @@ def _dynamic(rope: Section, lengths: Lengths) -> ScalingRule:
 def _yarn(rope: Section, lengths: Lengths) -> YaRN:
     original = _original(rope, lengths)
     factor = _factor(rope, lengths, original)
-    given = {key: rope.get(key, "of YaRN") for key in ("beta_fast", "beta_slow")}
+    given = {key: _number(rope, key, "of YaRN") for key in ("beta_fast", "beta_slow")}
     betas = {key: value for key, value in given.items() if value}  # transformers: `or` takes 0 as not given
     for key, default in (("beta_fast", 32.0), ("beta_slow", 1.0)):
         if key not in betas:
@@ -121,8 +121,8 @@ def _yarn(rope: Section, lengths: Lengths) -> YaRN:
         original_max_position=original,
         truncate=True if truncate is None else truncate,
         attention_factor=_yarn_attention(rope, factor),
-        mscale=rope.get("mscale", "of the attention factor") or None,
-        mscale_all_dim=rope.get("mscale_all_dim", "of the attention factor") or None,
+        mscale=_number(rope, "mscale", "of the attention factor") or None,
+        mscale_all_dim=_number(rope, "mscale_all_dim", "of the attention factor") or None,
         **betas,
     )
 
@@ -231,6 +231,11 @@ def softmax_note(factor: float, mscale_all_dim: float) -> str:
     with sixty_digits():
         scale = float(yarn_temperature(factor, mscale_all_dim) ** 2)
     return f"scores are multiplied by {scale:.6g}, yarn_softmax_scale({factor:g}, {mscale_all_dim:g}), beside the attention factor"
+
+
+def _number(rope: Section, name: str, why: str) -> float | None:
+    value = rope.get(name, why)
+    return None if value is None else number(rope.label(name), value, at_least=0)
 
 
 def _need(rope: Section, name: str) -> Any:

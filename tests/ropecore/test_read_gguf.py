@@ -166,6 +166,27 @@ def test_files_that_are_made_to_hurt_are_refused_before_they_are_decoded(tmp_pat
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GGUF" + struct.pack("<IQQ", 3, 0, (1 << 17) + 1),
+        b"GGUF" + struct.pack("<IQQ", 3, (1 << 17) + 1, 0),
+        HEAD + struct.pack("<Q", 1 << 16),
+        HEAD + text("a.b") + struct.pack("<IIQ", 9, 0, (1 << 24) + 1),
+        HEAD + text("a.rope.x") + struct.pack("<IIQ", 9, 0, (1 << 16) + 1),
+        HEAD + text("a.rope.x") + struct.pack("<IQ", 8, (1 << 16) + 1),
+        b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + text("x") + struct.pack("<I", 9),
+    ],
+)
+def test_counts_are_limited_where_the_bytes_are_there(tmp_path: Path, data: bytes) -> None:
+    path = write(tmp_path, data)
+    with path.open("r+b") as file:
+        file.truncate(1 << 26)  # zeros, which take no room
+
+    with pytest.raises(RopeError, match="at most"):
+        read_config(path)
+
+
 def test_what_is_not_wanted_takes_no_memory(tmp_path: Path) -> None:
     path = write(tmp_path, gguf_bytes(fields_of("llama") | {"t.tokens": ["a word of text"] * 300_000}))
     tracemalloc.start()
