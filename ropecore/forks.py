@@ -63,4 +63,17 @@ class cached_property(Generic[T]):
         return instance.__dict__.setdefault(self.name, self.work(instance))
 
 
+class _Process:
+    """forked: this process is a child of a fork, to which no thread and no OpenMP team came along."""
+
+    def __init__(self) -> None:
+        self.forked = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._fork)
+
+    def _fork(self) -> None:
+        self.forked = True
+
+
+PROCESS = _Process()
 IMPORTS = ForkLock()  # for modules that a call imports: Python's own locks of modules are not safe across a fork

@@ -17,6 +17,8 @@ import sys
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from ropecore.forks import PROCESS
+
 from .job import MOST_CHUNKS
 
 WORTH_WAKING = 1 << 17  # bytes read and written: below, a team takes longer to wake than the work
@@ -45,19 +47,12 @@ ALONE = Team()
 
 
 class _State:
-    """child: this process is a forked one.  openmp: run and number, once they are found."""
+    """openmp: run and number, once they are found."""
 
-    child = False
     openmp: tuple[Address, Address] = 0, 0
-
-    def forked(self) -> None:
-        self.child = True
 
 
 _state = _State()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_state.forked)
 
 
 def usable_threads() -> int:
@@ -75,7 +70,7 @@ def assemble(n_bytes: int, threads: int | None) -> tuple[int, Team]:
 
     threads: the most; None for all that there are.
     """
-    if n_bytes < WORTH_WAKING or threads == 1 or _state.child:
+    if n_bytes < WORTH_WAKING or threads == 1 or PROCESS.forked:
         return 1, ALONE
     openmp, most = _openmp(), usable_threads() if threads is None else threads
     if openmp[0]:

@@ -19,6 +19,7 @@ from ropecore.plan import RotaryPlan
 from ropecore.rotation import turned_tables
 
 from .angles import as_tensor, coordinates, tables
+from .forked import alone_in_child
 from .fused import apply_fast
 from .memory import check_writeable, same_memory, share_memory
 from .replace_rotary import replace_rotary
@@ -58,13 +59,16 @@ class _Adapter(MutableAdapter[Tensor]):
     def moved(self, plan: RotaryPlan) -> RotaryPlan:
         return plan  # a compiler cannot trace the making of one: parts with step 0 take the lanes written, and no A
 
+    @alone_in_child
     def tables(self, call: Call, positions: Any, role: str, dtype: str) -> tuple[Tensor, Tensor]:
         return tables(call.plan, coordinates(call.plan, positions), role, call.precision, dtype)
 
+    @alone_in_child
     def turn(self, call: Call, parts: list[Part], in_place: bool) -> list[Tensor]:
         ready = [_ready(call, part, in_place) for part in parts]  # both are checked before either is turned
         return [run() for run in ready]
 
+    @alone_in_child
     def turn_by(
         self, call: Call, x: Tensor, cos: Any, sin: Any, inverse: bool, transpose: bool, out: Tensor | None = None
     ) -> Tensor:

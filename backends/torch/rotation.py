@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ropecore.plan import RotaryPlan
 
+from .forked import alone_in_child
 from .fused import in_blocks, new_like, turned_fast
 from .tiled import turn_in_blocks
 from .tracing import constant, regular_lanes
@@ -81,11 +82,13 @@ class _Rotation(torch.autograd.Function):  # type: ignore[misc]
         ctx.save_for_forward(cos, sin)
 
     @staticmethod
+    @alone_in_child
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         cos, sin = ctx.saved_tensors
         return turn(gradient, cos, -sin, ctx.plan, ctx.writes, ctx.reads), None, None, None, None, None
 
     @staticmethod
+    @alone_in_child
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
         cos, sin = ctx.saved_tensors
         return turn(tangent, cos, sin, ctx.plan, ctx.reads, ctx.writes)

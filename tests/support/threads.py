@@ -82,7 +82,10 @@ def start(work: Callable[[int], None], n: int) -> None:
 
 
 def forks(adapter: Adapter, n: int, threads: int) -> Counter[str]:
-    """Fork among threads that call; each child calls with an old plan and a new one."""
+    """Fork among threads that call; each child calls with an old plan and a new one.
+
+    The thread that forks calls, too, after half of the forks: from then on it has a team of its own.
+    """
     x, counts = numbers(300), Counter(forked=0, hung=0, wrong=0)
 
     def busy(i: int) -> None:
@@ -94,6 +97,8 @@ def forks(adapter: Adapter, n: int, threads: int) -> Counter[str]:
     chance = random.Random(n)
     for k in range(n):
         time.sleep(chance.uniform(0, 0.02))
+        if k >= n // 2:
+            adapter.rope.apply(plan(k % 50), adapter.asarray(x))
         child = os.fork()
         if not child:
             faulthandler.dump_traceback_later(LONGEST, exit=True)
