@@ -64,7 +64,9 @@ class cached_property(Generic[T]):
 
 
 class _Process:
-    """forked: this process is a child of a fork, to which no thread and no OpenMP team came along."""
+    """forked: this process is a child of a fork, to which no thread and
+    no OpenMP team came along.
+    """
 
     def __init__(self) -> None:
         self.forked = False

@@ -84,7 +84,8 @@ def start(work: Callable[[int], None], n: int) -> None:
 def forks(adapter: Adapter, n: int, threads: int) -> Counter[str]:
     """Fork among threads that call; each child calls with an old plan and a new one.
 
-    The thread that forks calls, too, after half of the forks: from then on it has a team of its own.
+    The thread that forks calls, too, after half of the forks: from then on it has a team of its
+    own.
     """
     x, counts = numbers(300), Counter(forked=0, hung=0, wrong=0)
 
