@@ -22,7 +22,10 @@ MOST_OF_A_RANGE = 1 << 26
 _MOST_DIMENSIONS = 64
 _PLAIN = (np.ndarray, np.memmap)
 _NUMBERS = frozenset((int, float))
-_CURE = "Give numbers, a list of them, or a plain array; where a function is traced, make it outside."
+_CURE = (
+    "Give integers or real numbers, a list of them, or a plain array; "
+    "of traced arrays in a list make one by your library's stack."
+)
 
 
 def array_api() -> Any:

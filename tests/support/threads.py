@@ -1,5 +1,5 @@
 """Forks among busy threads, interrupted calls, and long runs: programs that
-tests/backends/test_threads.py runs short.
+tests/backends/kernels/test_threads.py runs short.
 
     python tests/support/threads.py forks numpy --n 2000
     python tests/support/threads.py interrupts numpy --n 200

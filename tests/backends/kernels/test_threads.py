@@ -18,7 +18,7 @@ import pytest
 from ropecore.adapter.store import TableStore
 from ropecore.forks import ForkLock, cached_property
 
-FOLDER = Path(__file__).parents[1] / "support"
+FOLDER = Path(__file__).parents[2] / "support"
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
