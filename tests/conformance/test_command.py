@@ -383,7 +383,7 @@ def test_a_refusal_of_a_right_call_fails(tmp_path: Path) -> None:
     report = verdicts(program_of(tmp_path, body), ids=ONE)
 
     assert report.counts["fail"] == 1
-    assert "refused by the program" in report.results[0].outcome.reason
+    assert "it refuses `plan`" in report.results[0].outcome.reason
 
 
 def test_a_wrong_shape_fails(tmp_path: Path) -> None:
