@@ -94,9 +94,11 @@ _MODULES = {name: module for module, names in _LATER.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with _IMPORTS:
+        if f"ropecore.{name}" in _LATER:  # the module itself, as `ropecore.weights`
+            return import_module(f"ropecore.{name}")
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return globals().setdefault(name, getattr(import_module(_MODULES[name]), name))
 
 
