@@ -4,9 +4,11 @@ A child of `os.fork` has the forking thread alone.  A lock that another thread h
 for ever, and what that thread was changing stays half changed.
 """
 
+import concurrent.futures.thread  # noqa: F401  # before our hooks, which then run before its own and logging's
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
@@ -15,17 +17,23 @@ import numpy.ma  # noqa: F401  # np.unique and what is made of it would import i
 T = TypeVar("T")
 
 
+LONGEST = 10.0  # seconds that a fork waits for a lock
+
+
 class ForkLock:
     """A reentrant lock that a fork waits for, so that a child finds it free, and what it guards
     whole.
 
-    For what takes no long time: the whole process waits with the fork.
+    For what takes no long time: the whole process waits with the fork.  The wait has an end.  What
+    the lock guards may ask for a lock that the forking thread holds: hooks before a fork take
+    locks one after the other, the latest registered first.  The two modules of Python that have
+    such hooks are loaded above, so only others' can be that late.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=self.__enter__, after_in_parent=self.__exit__, after_in_child=self._begin)
+            os.register_at_fork(before=self._wait, after_in_parent=self._go_on, after_in_child=self._begin)
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -38,10 +46,17 @@ class ForkLock:
     ) -> None:
         self._lock.release()
 
+    def _wait(self) -> None:
+        self._lock.acquire(timeout=LONGEST)
+
+    def _go_on(self) -> None:
+        with suppress(RuntimeError):  # the wait had ended without it
+            self._lock.release()
+
     def _begin(self) -> None:
         try:
             self._lock.release()
-        except RuntimeError:  # a fork from C code, which does not wait
+        except RuntimeError:  # the same, or a fork from C code, which does not wait
             self._lock = threading.RLock()
 
 
