@@ -3,7 +3,7 @@ and under x64.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial, wraps
 from types import SimpleNamespace
@@ -155,7 +155,8 @@ def _by_each(letter: str, mapper: Callable[[Callable[..., Array], Axes], Callabl
         plan: rules.RotaryPlan, x: Array, *, positions: Any, tensor_format: str = "bhsd", role: str = "q"
     ) -> Array:
         columns, rows = _columns(plan, positions)
-        axis, token = tensor_format.index(letter), letter == "s"
+        token = letter == "s"
+        axis = _token_axis(tensor_format) if token else tensor_format.index(letter)
 
         def one(x: Array, *columns: Array) -> Array:
             if not token:
@@ -175,7 +176,7 @@ def _in_shards(
     """Return apply by shards along the sequence, on as many devices as
     there are equal shards for.
     """
-    axis, (columns, rows) = tensor_format.index("s"), _columns(plan, positions)
+    axis, (columns, rows) = _token_axis(tensor_format), _columns(plan, positions)
     mesh = Mesh(np.array(jax.devices()[: math.gcd(jax.device_count(), x.shape[axis])]), ("shards",))
     shard_map = jax.shard_map if hasattr(jax, "shard_map") else _old_shard_map()
     along, of_columns = PartitionSpec(*[None] * axis, "shards"), PartitionSpec(*[None] * rows, "shards")
@@ -188,6 +189,11 @@ def _old_shard_map() -> Any:
     from jax.experimental.shard_map import shard_map  # its place before jax 0.6
 
     return shard_map
+
+
+def _token_axis(tensor_format: str) -> int:
+    """Return where the tokens are: s, or t where documents are packed."""
+    return tensor_format.index("s" if "s" in tensor_format else "t")
 
 
 def _columns(plan: rules.RotaryPlan, positions: Any) -> tuple[list[Array], bool]:
@@ -203,9 +209,10 @@ def _apply(plan: rules.RotaryPlan, x: Array, columns: Sequence[Array], tensor_fo
     return y
 
 
-def _transformed(function: Apply) -> Any:
+def _transformed(function: Apply, not_applicable: Mapping[str, str] | None = None) -> Any:
     """Return the target of a function that is apply, transformed, for the topics of lanes."""
-    declared = {"dtypes": ["float32"], "not_applicable": dict.fromkeys(EAGER + OTHERS, TO_SAVE_TIME)}
+    left_out = dict.fromkeys(EAGER + OTHERS, TO_SAVE_TIME) | dict(not_applicable or {})
+    declared = {"dtypes": ["float32"], "not_applicable": left_out}
     return SimpleNamespace(capabilities=capabilities | declared, apply=function)
 
 
@@ -217,7 +224,8 @@ def _static(function: Apply) -> Apply:
 variants = {
     "jit": _Jit,
     "x64": _X64,
-    **{f"vmap_{letter}": _transformed(_by_each(letter, _vmap)) for letter in "bhs"},
+    "vmap_b": _transformed(_by_each("b", _vmap), {"mistakes/tokens/thd": "packed documents have no batch"}),
+    **{f"vmap_{letter}": _transformed(_by_each(letter, _vmap)) for letter in "hs"},
     "scan": _transformed(_static(_by_each("s", _scan))),
     "shard_map": _transformed(_static(_in_shards)),
 }
