@@ -77,6 +77,7 @@ TO_SAVE_TIME = "compiled for each plan; the eager target compiles the same funct
 EAGER = (
     "attention_factor",
     "cache",
+    "combinations",
     "composition",
     "documents",
     "scaling",

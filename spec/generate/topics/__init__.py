@@ -8,6 +8,7 @@ from . import (
     attention_factor,
     axes,
     cache,
+    combinations,
     composition,
     configs,
     documents,
@@ -53,6 +54,7 @@ TOPICS: tuple[Callable[[], Iterable[Case]], ...] = (
     frequencies.cases,
     edges.cases,
     mistakes.cases,
+    combinations.cases,
 )
 
 
