@@ -180,16 +180,33 @@ def builders() -> dict[str, Schema]:
     """Return the arguments of each builder of positions; their arrays are nested lists."""
     row = several(FINITE)
     ids: Schema = {"anyOf": [row, several(row), several(several(row))]}
-    grids = several(several(COUNT, minItems=3, maxItems=3))
+    grids, mask, kinds = (
+        several(several(COUNT, minItems=3, maxItems=3)),
+        several(several(exactly(0, 1))),
+        exactly(0, 1, 2),
+    )
+    vision = {
+        "types": {"anyOf": [several(kinds), several(several(kinds))]},
+        "image_grids": grids,
+        "video_grids": grids,
+        "mask": mask,
+        "merge": COUNT,
+        "next_position": exactly("longest_side", "largest_id"),
+    }
     return {
-        "text_positions": {"ids": ids, "n_axes": COUNT},
-        "axes_first": {"ids": ids},
-        "packed_positions": {"cu_seqlens": several(NATURAL)},
-        "mask_positions": {"mask": several(several(exactly(0, 1)))},
-        "dual_chunk_positions": {"positions": several(INTEGER), "chunk_length": COUNT, "local_length": NATURAL},
-        "qwen2_vl_positions": {"types": several(exactly(0, 1, 2)), "image_grids": grids, "video_grids": grids}
-        | {"merge": COUNT, "next_position": exactly("longest_side", "largest_id")},
-        "vision_grid_positions": {"grids": grids, "merge": COUNT, "temporal": exactly(True, False)},
+        "text_positions": closed({"ids": ids, "n_axes": COUNT}),
+        "axes_first": closed({"ids": ids}),
+        "packed_positions": closed({"cu_seqlens": several(NATURAL)}),
+        "mask_positions": closed({"mask": mask}),
+        "dual_chunk_positions": closed({"positions": several(INTEGER), "chunk_length": COUNT, "local_length": NATURAL}),
+        "vision_grid_positions": closed(
+            {"grids": grids, "merge": {"anyOf": [COUNT, several(COUNT)]}, "temporal": exactly(True, False)}
+        ),
+        **{f"{name}_positions": closed(vision, ("mask",)) for name in ("qwen2_vl", "qwen3_vl", "glm4v")},
+        "qwen2_5_vl_positions": closed(
+            vision | {"tokens_per_second": FINITE, "second_per_grid": several(FINITE)}, ("mask", "second_per_grid")
+        ),
+        "ernie4_5_vl_positions": closed(vision | {"temporal_merge": COUNT}, ("mask",)),
     }
 
 
@@ -234,7 +251,7 @@ def kinds() -> dict[str, Schema]:
         "angles": {"plan": the_plan, "positions": array, "result": result(angles=bounded)},
         "positions": {
             "builder": exactly(*builders()),
-            "arguments": {"oneOf": [closed(arguments) for arguments in builders().values()]},
+            "arguments": {"anyOf": list(builders().values())},
             "result": result(
                 positions={"anyOf": [bounded, {"type": "object", "additionalProperties": bounded, "minProperties": 2}]}
             ),

@@ -7,6 +7,7 @@ from . import (
     ambient,
     attention_factor,
     axes,
+    builders,
     cache,
     combinations,
     composition,
@@ -55,6 +56,7 @@ TOPICS: tuple[Callable[[], Iterable[Case]], ...] = (
     edges.cases,
     mistakes.cases,
     combinations.cases,
+    builders.cases,
 )
 
 
