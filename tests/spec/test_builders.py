@@ -14,7 +14,11 @@ from ropecore.conformance.judge import judge
 from ropecore.conformance.target import as_target
 
 CASES = [case for case in all_cases() if case.kind == "positions"]
-BUILDERS = sorted(name for name in dir(ropecore) if name.endswith("_positions") or name == "axes_first")
+BUILDERS = sorted(
+    name
+    for name in dir(ropecore)
+    if (name.endswith("_positions") or name == "axes_first") and callable(getattr(ropecore, name))
+)
 # What a program would take for an argument that has no default and that it does not read.
 INSTEAD: dict[str, Callable[[Any], Any]] = {
     "types": np.zeros_like,
