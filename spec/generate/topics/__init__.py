@@ -17,6 +17,7 @@ from . import (
     frequencies,
     gradients,
     inverse,
+    keys,
     mistakes,
     pairing,
     partial,
@@ -57,6 +58,7 @@ TOPICS: tuple[Callable[[], Iterable[Case]], ...] = (
     mistakes.cases,
     combinations.cases,
     builders.cases,
+    keys.cases,
 )
 
 
