@@ -25,7 +25,7 @@ from ropecore.conformance import program
 from ropecore.conformance.process import ProgramError
 from ropecore.conformance.program import Program
 from ropecore.limits import DEEPEST, MOST_DIGITS, parse_json, read_json
-from ropecore.weights.convert import read_header
+from ropecore.weights.safetensors_file import read_header
 
 CONFIG = RopeConfig(head_dim=8, base=100.0, pairing="half_split")
 PLAN = CONFIG.plan()

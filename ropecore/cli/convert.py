@@ -20,14 +20,8 @@ from ropecore.read.families import UnknownFamily
 from ropecore.read.keys import head_counts
 from ropecore.read.parts import text_keys
 from ropecore.weights import FUSED, ROLES
-from ropecore.weights.convert import (
-    PAIRING_KEY,
-    Checkpoint,
-    Conversion,
-    VerificationError,
-    convert_checkpoint,
-    open_checkpoint,
-)
+from ropecore.weights.convert import PAIRING_KEY, Conversion, VerificationError, convert_checkpoint
+from ropecore.weights.safetensors_file import Checkpoint, open_checkpoint
 
 from .common import progress
 

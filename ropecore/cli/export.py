@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ropecore._version import __version__
-from ropecore.weights.convert import Header, Tensor
+from ropecore.weights.safetensors_file import Header, Tensor
 
 
 def _arrays(case: Any, path: str) -> Iterable[tuple[str, np.ndarray[Any, Any]]]:

@@ -9,40 +9,27 @@ was killed goes on where it stopped.
 
 import hashlib
 import json
-import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
 from ropecore.arguments import Count, Flag, Function, HeadCount, PathLike, checked, path
 from ropecore.errors import RopeError
 from ropecore.lanes import IntArray
-from ropecore.limits import open_file, parse_json, read_json
 from ropecore.plan import Plan, RotaryPlan
 from ropecore.weights import Fused, Patterns, Projections, lane_order
+from ropecore.weights.safetensors_file import Checkpoint, Header, Tensor, open_checkpoint, read_header
+from ropecore.weights.stage import JOURNAL, Stage, open_stage, stage_folder, sync, sync_folder
 
-LARGEST_HEADER = 100_000_000  # bytes; the limit of the format's own reader, and ours for an index
-MOST_VALUES = 1 << 22  # of a header or an index: ten a tensor
-MOST_DIMENSIONS = 64
-LARGEST_JOURNAL = 1 << 26  # bytes
 CHUNK = 4 << 20  # bytes that are copied at once
 COMMIT_EVERY = 64 << 20  # bytes after which the journal notes what is on the disk
 PAIRING_KEY = "ropecore.pairing"  # in a file's metadata: what it was converted to
-INDEX_SUFFIX = ".safetensors.index.json"
-JOURNAL = "ropecore-convert/1"
-
-BITS = {
-    "BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
-    "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
-    "C64": 64, "F64": 64, "I64": 64, "U64": 64,
-}  # fmt: skip
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 Moves = Mapping[str, IntArray]  # by tensor: where the entries of each window come from, (n_windows, entries)
@@ -52,64 +39,6 @@ class VerificationError(RuntimeError):
     """What was written is not what should have been: the disk failed, or the checkpoint changed
     meanwhile.
     """
-
-
-class Tensor(NamedTuple):
-    """One tensor of a file: its bytes are [start, stop) after the header."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    stop: int
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of the tensor."""
-        return self.stop - self.start
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a safetensors file says of itself: its tensors in the order of their bytes, and its
-    metadata.
-    """
-
-    tensors: tuple[Tensor, ...]
-    metadata: Mapping[str, str]
-    length: int = 0  # bytes before the first tensor
-
-    @property
-    def data_bytes(self) -> int:
-        """Bytes of all tensors."""
-        return self.tensors[-1].stop if self.tensors else 0
-
-    def to_bytes(self) -> bytes:
-        """Return the header as the format has it: a length, and JSON that is padded to a multiple
-        of 8.
-        """
-        mapping: dict[str, Any] = {"__metadata__": dict(self.metadata)} if self.metadata else {}
-        for tensor in self.tensors:
-            offsets = [tensor.start, tensor.stop]
-            mapping[tensor.name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": offsets}
-        text = json.dumps(mapping, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        return len(text).to_bytes(8, "little") + text
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Safetensors files that belong together: one, or the shards that an index lists."""
-
-    folder: Path
-    headers: Mapping[str, Header]  # by file name
-    index: str | None = None  # file name
-    is_folder: bool = False
-
-    @property
-    def data_bytes(self) -> int:
-        """Bytes of all tensors."""
-        return sum(header.data_bytes for header in self.headers.values())
 
 
 @dataclass(frozen=True)
@@ -199,108 +128,13 @@ def convert_checkpoint(
     names = [tensor.name for shard in shards for tensor in shard.old.tensors]
     converted = tuple(name for shard in shards for name in shard.moves)
     _check_roles(projections, converted)
-    if not _stage_folder(target).exists():
+    if not stage_folder(target).exists():
         _check_free(target)
     resumed = 0
     if not dry_run:
         resumed = _run(checkpoint, shards, target, progress or _silent, commit_every)
     left = tuple(filter(projections.leaves, names))
     return Conversion(target, tuple(checkpoint.headers), len(names), checkpoint.data_bytes, converted, left, resumed)
-
-
-@checked
-def open_checkpoint(path: PathLike) -> Checkpoint:
-    """Return the files of a checkpoint with their headers: of a .safetensors file, an index, or a
-    folder that has one of them.
-    """
-    path = Path(path)
-    if path.is_dir():
-        found = sorted(path.glob(f"*{INDEX_SUFFIX}")) or sorted(path.glob("*.safetensors"))
-        if len(found) != 1:
-            cure = f"Name one: {', '.join(file.name for file in found)}." if found else ""
-            raise RopeError("checkpoint", str(path), f"has {len(found)} safetensors files and no index of them", cure)
-        return replace(open_checkpoint(found[0]), is_folder=True)
-    if not path.name.endswith(INDEX_SUFFIX):
-        return Checkpoint(path.parent, {path.name: read_header(path)})
-    weight_map = _read_index(path)
-    shards = sorted(set(weight_map.values()))
-    headers = {shard: read_header(path.parent / shard) for shard in shards}
-    names = {shard: {tensor.name for tensor in header.tensors} for shard, header in headers.items()}
-    missing = sorted(name for name, shard in weight_map.items() if name not in names[shard])
-    if missing:
-        raise RopeError("index", missing, "names tensors that their files do not have", "Is a download incomplete?")
-    return Checkpoint(path.parent, headers, path.name, is_folder=True)
-
-
-@checked
-def read_header(path: PathLike) -> Header:
-    """Return the header of a safetensors file, checked against the file: sizes, offsets, overlaps,
-    gaps, keys given twice.
-
-    A file is a 64-bit little-endian length, that many bytes of JSON, and the tensors' bytes without
-    gaps. RopeError for anything else, as a file is not trusted.  Source:
-    github.com/huggingface/safetensors.
-    """
-    try:
-        with open_file("checkpoint", path) as file:
-            size = os.fstat(file.fileno()).st_size
-            length = int.from_bytes(file.read(8), "little")
-            if size < 8 or not 2 <= length <= min(LARGEST_HEADER, size - 8):
-                reason = f"is no safetensors file: its header would have {length} bytes"
-                raise RopeError("checkpoint", str(path), reason, "Is the download complete?")
-            text = file.read(length)
-    except OSError as error:
-        raise RopeError("checkpoint", str(path), f"cannot be read: {error.strerror}") from error
-    mapping = parse_json("checkpoint", text, source=str(path), largest=LARGEST_HEADER, most_values=MOST_VALUES)
-    if not isinstance(mapping, dict):
-        raise RopeError("checkpoint", str(path), "is not a JSON object")
-    metadata = mapping.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise RopeError("checkpoint", str(path), "has metadata that are not strings")
-    tensors = sorted((_tensor(path, name, entry) for name, entry in mapping.items()), key=lambda t: (t.start, t.stop))
-    end = 0
-    for tensor in tensors:
-        if tensor.start != end:
-            problem = "overlaps the tensor before it" if tensor.start < end else "leaves a gap before it"
-            raise RopeError("checkpoint", str(path), f"{tensor.name} {problem}")
-        end = tensor.stop
-    if 8 + length + end != size:
-        reason = f"has {size} bytes, and its header accounts for {8 + length + end}"
-        raise RopeError("checkpoint", str(path), reason, "Is the download complete?")
-    return Header(tuple(tensors), metadata, 8 + length)
-
-
-def _tensor(path: Any, name: str, entry: Any) -> Tensor:
-    """Return a header's entry as a tensor, or refuse it."""
-
-    def sizes(values: Any) -> bool:
-        short = isinstance(values, list) and len(values) <= MOST_DIMENSIONS
-        return short and all(type(n) is int and 0 <= n < 1 << 63 for n in values)
-
-    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise RopeError("checkpoint", str(path), f"{name!r} must have a dtype, a shape and data_offsets")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in BITS:
-        raise RopeError(
-            "checkpoint", str(path), f"{name!r} has the unknown dtype {dtype!r}", f"Known: {', '.join(BITS)}."
-        )
-    if not sizes(shape) or not sizes(offsets) or len(offsets) != 2:
-        raise RopeError("checkpoint", str(path), f"the shape or the offsets of {name!r} are not sizes")
-    start, stop = offsets
-    if 8 * (stop - start) != math.prod(shape) * BITS[dtype]:
-        raise RopeError("checkpoint", str(path), f"{name!r} has {stop - start} bytes, which {dtype} {shape} has not")
-    return Tensor(name, dtype, tuple(shape), start, stop)
-
-
-def _read_index(path: Path) -> dict[str, str]:
-    """Return which file has each tensor; only plain names of files beside the index are taken."""
-    weight_map = read_json("index", path, largest=LARGEST_HEADER, most_values=MOST_VALUES).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise RopeError("index", str(path), "has no weight_map")
-    for shard in weight_map.values():
-        if not isinstance(shard, str) or not shard.endswith(".safetensors") or set(shard) & set("/\\:\0"):
-            raise RopeError("index", shard, "is not the name of a .safetensors file beside the index")
-    return weight_map
 
 
 def _target(checkpoint: Checkpoint, output: Path) -> Path:
@@ -369,7 +203,7 @@ def _moves(header: Header, projections: Projections) -> dict[str, IntArray]:
 
 def _run(checkpoint: Checkpoint, shards: Sequence[_Shard], target: Path, progress: Progress, commit_every: int) -> int:
     """Write, verify and move into place; return how many bytes an earlier run had left."""
-    with _stage(target, _fingerprint(checkpoint, shards)) as stage:
+    with open_stage(target, _fingerprint(checkpoint, shards)) as stage:
         if stage.may_be_published() and _is_result(target, checkpoint, shards):  # only the cleaning up was left
             stage.remove()
             return checkpoint.data_bytes
@@ -386,11 +220,11 @@ def _run(checkpoint: Checkpoint, shards: Sequence[_Shard], target: Path, progres
                 _write_shard(source, stage, shard, commit_every, counter)
                 _verify_shard(source, stage, shard, counter)
             os.replace(stage.partial(shard.name), stage.files / shard.name)
-            _sync_folder(stage.files)
+            sync_folder(stage.files)
         if checkpoint.index is not None:  # as it is: names and offsets are the same
             with open(stage.files / checkpoint.index, "wb") as index:
                 index.write((checkpoint.folder / checkpoint.index).read_bytes())
-                _sync(index)
+                sync(index)
         stage.publish(None if checkpoint.is_folder else shards[0].name)
         stage.remove()
     return resumed
@@ -406,7 +240,7 @@ def _is_result(target: Path, checkpoint: Checkpoint, shards: Sequence[_Shard]) -
     return [(header.tensors, header.metadata) for header in found] == wanted
 
 
-def _write_shard(source: FileIO, stage: "_Stage", shard: _Shard, commit_every: int, counter: "_Counter") -> None:
+def _write_shard(source: FileIO, stage: Stage, shard: _Shard, commit_every: int, counter: "_Counter") -> None:
     """Write a shard's tensors from where the journal says that the last run came to."""
     head = shard.new.to_bytes()
     done = stage.bytes_of(shard.name)
@@ -444,7 +278,7 @@ def _pieces(source: FileIO, shard: _Shard, tensor: Tensor) -> Iterator[memoryvie
         yield np.frombuffer(window, np.uint8).reshape(len(order), -1)[order].reshape(-1).data
 
 
-def _verify_shard(source: FileIO, stage: "_Stage", shard: _Shard, counter: "_Counter") -> None:
+def _verify_shard(source: FileIO, stage: Stage, shard: _Shard, counter: "_Counter") -> None:
     """Read the written shard back, undo the permutation and compare every byte with the source."""
     path = stage.partial(shard.name)
     try:
@@ -528,136 +362,3 @@ def _check_room(folder: Path, needed: int) -> None:
         raise RopeError(
             "output", str(folder), f"needs {needed} more bytes, and the disk has {free}", "Name another disk."
         )
-
-
-def _stage_folder(target: Path) -> Path:
-    return target.with_name(f".{target.name}.ropecore-partial")
-
-
-@contextmanager
-def _stage(target: Path, job: str) -> Iterator["_Stage"]:
-    """Open the folder beside the target, as an earlier run of the same job left it or empty, for
-    this process alone.
-    """
-    folder = _stage_folder(target)
-    folder.mkdir(parents=True, exist_ok=True)
-    was_empty = not any(folder.iterdir())
-    with open(folder / "journal.jsonl", "a+b") as journal:
-        _lock(journal, target)
-        journal.seek(0)
-        entries, length = _complete_lines(journal.read(min(LARGEST_JOURNAL, os.fstat(journal.fileno()).st_size)))
-        if entries[:1] == [{"journal": JOURNAL, "job": job}]:
-            journal.truncate(length)
-        else:  # a new job, or the remains of another one
-            shutil.rmtree(folder / "files", ignore_errors=True)
-            journal.truncate(0)
-            entries = []
-        stage = _Stage(target, folder, journal, entries, was_empty)
-        if not entries:
-            stage.note({"journal": JOURNAL, "job": job})
-        yield stage
-
-
-def _complete_lines(journal: bytes) -> tuple[list[dict[str, Any]], int]:
-    """Return the journal's entries and their length in bytes; the last
-    line may have been cut off.
-    """
-    length = journal.rfind(b"\n") + 1
-    try:
-        entries = [parse_json("journal", line) for line in journal[:length].splitlines()]
-    except RopeError:
-        return [], 0
-    known = all(isinstance(entry, dict) and type(entry.get("bytes", 0)) is int for entry in entries)
-    return (entries, length) if known else ([], 0)
-
-
-class _Stage:
-    """The folder in which a result is written, and the journal of what of it is on the disk.
-
-    folder/journal.jsonl holds the job, then a line {"shard", "bytes"} a commit, and {"published"}
-    before the last step; folder/files holds complete and verified files by their names, and the one
-    that is being written as NAME.partial.
-    """
-
-    def __init__(
-        self, target: Path, folder: Path, journal: BinaryIO, entries: list[dict[str, Any]], was_empty: bool
-    ) -> None:
-        self.target, self.folder, self.files, self._journal = target, folder, folder / "files", journal
-        self._bytes = {entry["shard"]: entry["bytes"] for entry in entries if "shard" in entry}
-        self._published = was_empty or any("published" in entry for entry in entries)
-
-    def partial(self, shard: str) -> Path:
-        """Return where a shard is written before it is verified."""
-        return self.files / f"{shard}.partial"
-
-    def bytes_of(self, shard: str) -> int:
-        """Return how many bytes of a shard are there, as far as the
-        journal says and the file has.
-        """
-        if (self.files / shard).exists():
-            return (self.files / shard).stat().st_size
-        noted = self._bytes.get(shard, 0)
-        return noted if noted and self.partial(shard).exists() and self.partial(shard).stat().st_size >= noted else 0
-
-    def note(self, entry: dict[str, Any]) -> None:
-        """Append a line to the journal, and wait until it is on the disk."""
-        self._journal.write(json.dumps(entry).encode() + b"\n")
-        _sync(self._journal)
-
-    def commit(self, shard: str, out: BinaryIO) -> None:
-        """Wait until what was written of a shard is on the disk, then note it."""
-        _sync(out)
-        self.note({"shard": shard, "bytes": out.tell()})
-
-    def forget(self, shard: str) -> None:
-        """Drop a shard that turned out wrong."""
-        self.note({"shard": shard, "bytes": 0})
-        self.partial(shard).unlink(missing_ok=True)
-
-    def may_be_published(self) -> bool:
-        """Return whether an earlier run may have been killed after its result was in place: nothing
-        of it is here any more.
-        """
-        moved_away = not self.files.exists() or not any(self.files.iterdir())
-        return moved_away and self._published and self.target.exists()
-
-    def publish(self, name: str | None) -> None:
-        """Move the file of this name, or the whole folder, to the target."""
-        self.note({"published": True})
-        if self.target.is_dir():  # empty, or it would have been refused
-            self.target.rmdir()
-        os.rename(self.files if name is None else self.files / name, self.target)
-        _sync_folder(self.target.parent)
-
-    def remove(self) -> None:
-        """Remove the folder, the journal last: what it says is true to the end."""
-        shutil.rmtree(self.files, ignore_errors=True)
-        (self.folder / "journal.jsonl").unlink()
-        self.folder.rmdir()
-
-
-def _lock(journal: BinaryIO, target: Path) -> None:
-    """Keep other processes out; the lock goes with the process, however that ends."""
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system
-        return
-    try:
-        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise RopeError("output", str(target), "is being written by another process", "Wait for it.") from error
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Wait until renames within a folder are on the disk, where folders can be opened for that."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

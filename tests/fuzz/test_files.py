@@ -23,7 +23,8 @@ from ropecore.cli.convert import config_sizes
 from ropecore.conformance import program
 from ropecore.conformance.expected import read_expectations
 from ropecore.limits import parse_json, read_json
-from ropecore.weights.convert import convert_checkpoint, open_checkpoint, read_header
+from ropecore.weights.convert import convert_checkpoint
+from ropecore.weights.safetensors_file import open_checkpoint, read_header
 
 FRAGMENTS = [
     b"[", b"]", b"{", b"}", b",", b":", b'"', b"\\", b"-", b"e999", b"0" * 40, b"1" * 5000, b"null", b"true", b"NaN", b"Infinity", b'"\\ud800"', b"\xff",

@@ -29,7 +29,8 @@ from ropecore import RopeConfig, RopeError, convert_pairing
 from ropecore.cli import main
 from ropecore.cli.convert import config_sizes
 from ropecore.weights import convert
-from ropecore.weights.convert import Header, Tensor, VerificationError, convert_checkpoint, open_checkpoint, read_header
+from ropecore.weights.convert import VerificationError, convert_checkpoint
+from ropecore.weights.safetensors_file import BITS, Header, Tensor, open_checkpoint, read_header
 
 HEADS, KV_HEADS, HEAD_DIM, HIDDEN = 4, 2, 8, 12
 INTERLEAVED, HALF_SPLIT = (
@@ -196,7 +197,7 @@ def test_bytes_of_any_dtype(tmp_path: Path, suffix: str, dtype: str, shape: tupl
     """What a query or key module of a quantised or adapted model holds moves by rows, or not at
     all, and keeps its bits.
     """
-    size = int(np.prod(shape)) * convert.BITS[dtype] // 8
+    size = int(np.prod(shape)) * BITS[dtype] // 8
     data = np.random.default_rng(0).integers(0, 256, size, np.uint8)
     name = f"layers.0.self_attn.q_proj.{suffix}"
     key = ("layers.0.self_attn.k_proj.weight", "F32", (16, 1), bytes(64))

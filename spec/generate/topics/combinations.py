@@ -69,7 +69,7 @@ RULE_OF = {
 def cases() -> Iterator[Case]:
     """Yield one case a row."""
     for number, row in enumerate(ROWS, 1):
-        words = row.split()
+        words: list[str] = [*row.split()]
         found = {rule for word in words for rule in RULE_OF.get(word, "R-2.1").split()}
         rules = " ".join(sorted(found, key=lambda rule: [int(part) for part in rule[2:].split(".")]))
         comment = "together: " + ", ".join(word.replace("_", " ") for word in words)
